@@ -1,0 +1,1 @@
+"""The clock: times what the judge has passed."""

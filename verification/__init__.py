@@ -1,0 +1,1 @@
+"""The judge: checks of any DDPM against independent mathematics. It has never seen MindSpore."""
