@@ -1,0 +1,106 @@
+"""What is timed: the list CASES, and how to choose from it. Imports without MindSpore.
+
+| Case | One call | Unit |
+|---|---|---|
+| `unet_forward` | eps_hat of a batch | images |
+| `training_step` | loss, gradient, clipping, Adam and moving average on a batch | images |
+| `reverse_step` | eps_hat and one step of Algorithm 2 (Ho et al. 2020) on a batch | images |
+| `sampling_chain` | a whole strided DDIM chain, noise to images, waited for once at its end: pipelined | images |
+| `sampling_latency` | one step of that chain, waited for: rounds go down the chain | steps |
+
+Each for the paper's CIFAR-10 net (`cifar10`, batch 4 and 1) and for a small one (`digits`, batch 64). The chain of the
+paper's net has few steps, so that one call takes seconds: time per step does not depend on their number.
+`training_step` leaves dropout out, in the paper's net .1, so that its loss can be checked against a reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time. Where and how it runs (device, mode, tuning) is added by the runner."""
+
+    id: str
+    params: dict[str, Any]
+    """what the maker needs to know; part of what makes two numbers comparable"""
+    make: str
+    """"package.module:function": the timed module, and the function in it that makes the call"""
+    work: float
+    """what one call does, in `unit`"""
+    unit: str
+    rounds: int
+    """timed calls in one process, after the first call and one unmeasured call"""
+
+    @property
+    def module(self) -> str:
+        """The timed module, as Python imports it."""
+        return self.make.partition(":")[0]
+
+    @property
+    def maker(self) -> str:
+        """The function in the timed module."""
+        return self.make.partition(":")[2]
+
+    @property
+    def group(self) -> str:
+        """Cases of one group may share a worker when time is short: same network, same batch."""
+        return self.id.partition("[")[2].rstrip("]") or self.id
+
+
+def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int, int]) -> Iterator[Case]:
+    """The five cases of one network at one batch size, each with its number of `rounds`; `steps` of the chain."""
+    chain = {"steps": steps, "sampler": "ddim", "eta": 1.0}
+    network = {"preset": preset, "batch": batch}
+    for name, make, work, unit, params, count in (
+        ("unet_forward", "test_unet:forward", batch, "images", {}, rounds[0]),
+        ("training_step", "test_training:training_step", batch, "images", {"dropout": 0.0}, rounds[1]),
+        ("reverse_step", "test_sampling:reverse_step", batch, "images", {}, rounds[2]),
+        ("sampling_chain", "test_sampling:chain", batch, "images", chain, rounds[3]),
+        ("sampling_latency", "test_sampling:latency", 1, "steps", chain, rounds[4]),
+    ):
+        yield Case(f"{name}[{preset},b{batch}]", {**network, **params}, f"benchmarks.{make}", work, unit, count)
+
+
+CASES: tuple[Case, ...] = (
+    *_cases("cifar10", 4, 4, (6, 4, 6, 2, 8)),
+    *_cases("cifar10", 1, 4, (10, 6, 10, 3, 8)),
+    *_cases("digits", 64, 20, (20, 10, 20, 3, 20)),
+)
+
+PEAKS: tuple[Case, ...] = (
+    Case("matmul[numpy]", {"size": 2048, "library": "numpy"}, "benchmarks.test_operators:matmul", 1, "products", 10),
+    Case(
+        "matmul[mindspore]",
+        {"size": 2048, "library": "mindspore"},
+        "benchmarks.test_operators:matmul",
+        1,
+        "products",
+        10,
+    ),
+)
+"""What the machine can do: timed at the start and at the end of every run, with every other number held against it."""
+
+
+def select(pattern: str | None = None, cases: Iterable[Case] = CASES) -> tuple[Case, ...]:
+    """The cases whose id, or its part before the bracket, matches `pattern`; all for None, possibly none.
+
+    `*` and `?` are wildcards; a bracket is just a bracket, as ids have them. Several patterns are separated by spaces.
+    """
+    if pattern is None:
+        return tuple(cases)
+    expressions = [_expression(part) for part in pattern.split()]
+    return tuple(
+        case
+        for case in cases
+        if any(e.fullmatch(name) for e in expressions for name in (case.id, case.id.partition("[")[0]))
+    )
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    wildcards = {"*": ".*", "?": "."}
+    return re.compile("".join(wildcards.get(letter, re.escape(letter)) for letter in pattern))

@@ -1,0 +1,296 @@
+"""Has a case become slower? Comparable or refuse, then an estimate over processes and one of four answers.
+
+One process gives one value v, the median of its rounds in seconds per call. What is estimated is the log-ratio
+delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, side by side, of one session):
+
+    d_i = log v_new,i − log v_old,i,   mean(d) ± t_{n−1} sd(d) / sqrt(n)        (Student 1908)
+
+and over independent processes by the difference of the means of log v with Welch's degrees of freedom (Welch 1947).
+Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
+raises false alarms in most comparisons of a program with itself.
+
+The verdict, with every single statement at error rate `ALPHA`:
+
+* equivalent: the interval lies within ±log(1 + effect); this is two one-sided tests (Schuirmann 1987), the only way to
+  say "no regression";
+* slower or faster: the interval excludes 0 (and reaches beyond the effect, or it would be equivalent);
+* inconclusive: neither, with the number of processes that would decide;
+* incomparable: environments or parameters differ, or a side has no number; each difference with both values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, stats
+
+from benchmarks.environment import CODE_KEYS, differences
+from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
+
+ALPHA = 0.01
+"""Error rate of each one-sided statement: "slower" where nothing changed, "equivalent" where it is slower."""
+
+POWER = 0.95
+"""Chance to detect the stated effect that the minimum detectable effect and the processes needed refer to."""
+
+CONFIDENCE = 1 - 2 * ALPHA
+"""Of the two-sided interval, which therefore makes both one-sided statements at `ALPHA`."""
+
+LABELS = ("equivalent", "faster", "slower", "inconclusive", "incomparable")
+
+_MOST_PROCESSES = 1000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A log-ratio with what is needed to judge it."""
+
+    log_ratio: float
+    standard_error: float
+    degrees: float
+    spread: float
+    """standard deviation of one pair's log-ratio, or of one process's log value"""
+    method: str
+    """"paired" or "independent\""""
+    sizes: tuple[int, int]
+    """processes of the old and of the new arm"""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student-t interval of the log-ratio at `CONFIDENCE`."""
+        half = stats.t.ppf(1 - ALPHA, self.degrees) * self.standard_error
+        return (self.log_ratio - half, self.log_ratio + half)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of one cell: a case on one device, in one mode, under one tuning."""
+
+    case: str
+    label: str
+    ratio: float | None
+    """new over old seconds: above 1 is slower"""
+    interval: tuple[float, float] | None
+    """of the ratio, at `CONFIDENCE`"""
+    why: str
+    params: dict[str, Any]
+    """device, mode and tuning"""
+    method: str | None = None
+    processes: tuple[int, int] | None = None
+    minimum_detectable_effect: float | None = None
+    """the slowdown found with probability `POWER`, as a fraction"""
+    processes_needed: int | None = None
+    """an arm, to detect the stated effect with probability `POWER` at the spread seen"""
+
+    def as_record(self) -> Record:
+        """The verdict as JSON can hold it."""
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
+    """The log-ratio over pairs; `old[i]` and `new[i]` are seconds of processes that ran side by side."""
+    pairs = np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64))
+    spread = float(pairs.std(ddof=1))
+    count = len(pairs)
+    return Estimate(float(pairs.mean()), spread / math.sqrt(count), count - 1, spread, "paired", (count, count))
+
+
+def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
+    """The log-ratio over two arms of independent processes, in seconds, with Welch's degrees of freedom."""
+    logs = [np.log(np.asarray(arm, np.float64)) for arm in (old, new)]
+    shares = [float(arm.var(ddof=1)) / len(arm) for arm in logs]
+    variance = sum(shares)
+    weights = sum(share**2 / (len(arm) - 1) for share, arm in zip(shares, logs, strict=True))
+    degrees = variance**2 / weights if weights else float(len(old) + len(new) - 2)
+    return Estimate(
+        log_ratio=float(logs[1].mean() - logs[0].mean()),
+        standard_error=math.sqrt(variance),
+        degrees=degrees,
+        spread=math.sqrt(sum(float(arm.var(ddof=1)) for arm in logs) / 2),
+        method="independent",
+        sizes=(len(old), len(new)),
+    )
+
+
+def power(effect: float, standard_error: float, degrees: float) -> float:
+    """Chance that the one-sided t-test at `ALPHA` finds a true slowdown by `effect` (noncentral t distribution)."""
+    if standard_error == 0:
+        return 1.0
+    shift = math.log1p(effect) / standard_error
+    return float(stats.nct.sf(stats.t.ppf(1 - ALPHA, degrees), degrees, shift))
+
+
+def minimum_detectable_effect(standard_error: float, degrees: float) -> float | None:
+    """The slowdown, as a fraction, that is found with chance `POWER`; None if even a thousandfold one is not."""
+    if standard_error == 0:
+        return 0.0
+    most = 999.0
+    if not power(most, standard_error, degrees) >= POWER:
+        return None
+    return float(optimize.brentq(lambda effect: power(effect, standard_error, degrees) - POWER, 0.0, most, xtol=1e-6))
+
+
+def processes_needed(effect: float, spread: float, method: str) -> int | None:
+    """Processes an arm to find a slowdown by `effect` with chance `POWER`; None beyond a thousand.
+
+    `spread` is the standard deviation of a pair's log-ratio for the method "paired", of a process's log value for
+    "independent".
+    """
+    per_arm, arms = (1.0, 1) if method == "paired" else (2.0, 2)
+    return next(
+        (
+            n
+            for n in range(2, _MOST_PROCESSES + 1)
+            if power(effect, spread * math.sqrt(per_arm / n), arms * (n - 1)) >= POWER
+        ),
+        None,
+    )
+
+
+def judge(estimate: Estimate, effect: float) -> str:
+    """The label of an estimate: equivalent within ±`effect`, slower, faster or inconclusive."""
+    low, high = estimate.interval
+    bound = math.log1p(effect)
+    if -bound < low and high < bound:
+        return "equivalent"
+    if low > 0:
+        return "slower"
+    return "faster" if high < 0 else "inconclusive"
+
+
+def compare_records(old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS) -> Record:
+    """The comparison of two bench records as a record of kind "compare", one verdict a cell of either.
+
+    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ.
+    Raises `BenchmarkError` for an impossible effect or for something that is not a bench record.
+    """
+    if not 0 < effect < 1:
+        raise BenchmarkError(f"the effect must lie between 0 and 1 (0.03 is 3 %), not {effect}")
+    check_record(old, source="the old record")
+    check_record(new, source="the new record")
+    differing = differences(old["environment"], new["environment"], ignore=studied)
+    paired = old.get("session") is not None and old.get("session") == new.get("session")
+    arms = [_by_cell(measurements(record)) for record in (old, new)]
+    cells = list(dict.fromkeys([*arms[0], *arms[1]]))
+    verdicts = [
+        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired) for cell in cells
+    ]
+    return {
+        "schema": SCHEMA,
+        "kind": "compare",
+        "created": now(),
+        "environment": new["environment"],
+        "old": {"created": old.get("created"), "environment": old["environment"]},
+        "new": {"created": new.get("created"), "environment": new["environment"]},
+        "effect": effect,
+        "alpha": ALPHA,
+        "confidence": CONFIDENCE,
+        "power": POWER,
+        "verdicts": [verdict.as_record() for verdict in verdicts],
+    }
+
+
+def exit_code(comparison: Record) -> int:
+    """0 when every cell is equivalent or faster, 1 when one is slower, else 3; 3 also when nothing was compared."""
+    labels = {verdict["label"] for verdict in comparison["verdicts"]}
+    if "slower" in labels:
+        return 1
+    return 0 if labels and labels <= {"equivalent", "faster"} else 3
+
+
+Cell = tuple[str, str, str, str]
+
+
+def _by_cell(rows: Iterable[Measurement]) -> dict[Cell, list[Measurement]]:
+    grouped: dict[Cell, list[Measurement]] = {}
+    for row in rows:
+        grouped.setdefault(row.cell, []).append(row)
+    return grouped
+
+
+def _verdict(
+    cell: Cell,
+    old: Sequence[Measurement],
+    new: Sequence[Measurement],
+    effect: float,
+    differing: Sequence[str],
+    paired: bool,
+) -> Verdict:
+    params = dict(zip(("device", "mode", "tuning"), cell[1:], strict=True))
+    refusal = _refusal(old, new, differing)
+    if refusal:
+        return Verdict(cell[0], "incomparable", None, None, refusal, params)
+    arms = _paired_values(old, new) if paired else tuple([row.value for row in arm] for arm in (old, new))
+    if min(map(len, arms)) < 2:
+        sizes = (len(arms[0]), len(arms[1]))
+        why = f"{sizes[0]} old and {sizes[1]} new processes: two of each are the least from which noise can be told"
+        return Verdict(cell[0], "inconclusive", None, None, why, params, processes=sizes, processes_needed=2)
+    estimate = paired_estimate(*arms) if paired else independent_estimate(*arms)
+    return _judged(cell[0], params, estimate, effect)
+
+
+def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str]) -> str | None:
+    """Why two arms cannot be compared, or None."""
+    if not old or not new:
+        return f"only the {'new' if new else 'old'} record has this cell"
+    if differing:
+        return "the environments differ in " + "; ".join(differing)
+    for name, arm in (("old", old), ("new", new)):
+        reasons = [row.invalid for row in arm if row.invalid]
+        if reasons:
+            return f"{len(reasons)} of {len(arm)} processes of the {name} record are invalid: {reasons[0]}"
+    unequal = differences(_meaning(old[0]), _meaning(new[0]))
+    return "what was timed differs in " + "; ".join(unequal) if unequal else None
+
+
+def _meaning(row: Measurement) -> dict[str, object]:
+    """What one call computes: numbers about different work are never compared."""
+    return {**row.params, "work": row.work, "unit": row.unit, "flops": row.flops}
+
+
+def _paired_values(old: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[list[float], list[float]]:
+    """The values of the processes that both arms have, in the same order."""
+    by_process = [{row.process: row.value for row in arm} for arm in (old, new)]
+    common = sorted(by_process[0].keys() & by_process[1].keys())
+    return [by_process[0][i] for i in common], [by_process[1][i] for i in common]
+
+
+def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float) -> Verdict:
+    label = judge(estimate, effect)
+    low, high = (math.exp(bound) for bound in estimate.interval)
+    needed = processes_needed(effect, estimate.spread, estimate.method)
+    return Verdict(
+        case=case,
+        label=label,
+        ratio=math.exp(estimate.log_ratio),
+        interval=(low, high),
+        why=_why(label, (low, high), effect, estimate, needed),
+        params=params,
+        method=estimate.method,
+        processes=estimate.sizes,
+        minimum_detectable_effect=minimum_detectable_effect(estimate.standard_error, estimate.degrees),
+        processes_needed=needed,
+    )
+
+
+def _why(label: str, interval: tuple[float, float], effect: float, estimate: Estimate, needed: int | None) -> str:
+    low, high = (f"{100 * (bound - 1):+.2f} %" for bound in interval)
+    span = f"{low} … {high} ({CONFIDENCE:.0%}, {estimate.method}, {estimate.sizes[0]} + {estimate.sizes[1]} processes)"
+    if label == "equivalent":
+        return f"{span} lies within ±{effect:.1%}"
+    if label in ("slower", "faster"):
+        return f"{span} excludes 0"
+    more = f"about {needed}" if needed else f"more than {_MOST_PROCESSES}"
+    return (
+        f"{span} holds both 0 and {effect:.1%} or more either way: "
+        f"{more} processes an arm find such a slowdown with {POWER:.0%} chance"
+    )

@@ -1,0 +1,257 @@
+"""pytest's part of a worker process: which cases run, on what, and the row each of them leaves.
+
+A worker is `pytest benchmarks/test_….py --clock-job FILE --benchmark-json FILE`; the runner writes the job. By hand,
+`pytest benchmarks/test_unet.py --benchmark-enable` times every case there in graph mode on the CPU.
+
+MindSpore is imported once the command line is read and before the timed modules are, so that importing is timed apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import timing
+from benchmarks.cases import CASES, PEAKS, Case
+from benchmarks.environment import refuse_disguises
+from benchmarks.gates import Network, Reference
+from benchmarks.measurement import BenchmarkError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker is asked to do."""
+
+    device: str = "CPU"
+    mode: str = "graph"
+    tuning: str = "stock"
+    """a name; its variables are set already, and any other than "stock" also sets what `device.configure` tunes"""
+    cases: tuple[Case, ...] = (*CASES, *PEAKS)
+    shared: bool = False
+    """whether other cases run in this worker too"""
+    reference: str | None = None
+    """"module:function" of the network's reference (`gates.Reference`)"""
+
+
+def read_job(path: Path) -> Job:
+    """The job in a file that the runner wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Job(**{**content, "cases": tuple(Case(**case) for case in content["cases"])})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of a worker."""
+    group = parser.getgroup("clock")
+    group.addoption("--clock-job", type=Path, help="the runner's job file")
+    group.addoption("--clock-failures", type=Path, help="where to write, as JSON, why which case gave no row")
+
+
+JOB = pytest.StashKey[Job]()
+FAILURES = pytest.StashKey[dict[str, str]]()
+SEEN = pytest.StashKey[dict[str, Any]]()
+IMPORT_SECONDS = pytest.StashKey[float]()
+
+SEED = 0
+"""Of weights, inputs and noise: every process times the same numbers."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the job, and refuse to measure under variables that disguise the measurement."""
+    path = config.getoption("clock_job")
+    config.stash[JOB] = read_job(path) if path else Job()
+    config.stash[FAILURES] = {}
+    try:
+        refuse_disguises(os.environ)
+    except BenchmarkError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the framework before the timed modules do, with a watch on it."""
+    start = time.perf_counter()
+    for module in ("mindspore", "ddpm_bench.unet"):
+        importlib.import_module(module)
+    session.config.stash[IMPORT_SECONDS] = time.perf_counter() - start
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `case` runs for each case of the job that is made in its module."""
+    if "case" in metafunc.fixturenames:
+        job = metafunc.config.stash[JOB]
+        here = [case for case in job.cases if case.module == metafunc.module.__name__]
+        metafunc.parametrize("case", here, ids=[case.id for case in here])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note why a case failed, in one line, for the runner."""
+    report = yield
+    case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
+    if case is not None and call.excinfo is not None and not report.skipped:
+        kind, text = call.excinfo.typename, str(call.excinfo.value).strip()
+        item.config.stash[FAILURES].setdefault(case.id, f"{kind}: {text.splitlines()[0] if text else ''}")
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the failures where the runner looks for them."""
+    path = session.config.getoption("clock_failures")
+    if path:
+        path.write_text(json.dumps(session.config.stash[FAILURES]), encoding="utf-8")
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+    """pytest-benchmark's own description starts processes and takes a second; environment.py has ours."""
+    return {"clock": config.stash.get(SEEN, {})}
+
+
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:  # noqa: ARG001 - the hook's signature
+    """No version control is asked: the environment holds a digest of the code."""
+    return {}
+
+
+@dataclass
+class MindSpore:
+    """MindSpore on one device in one mode, as `timing.Machine` wants it."""
+
+    job: Job
+    import_seconds: float
+    shim: Any
+    """`ddpm_bench.device`"""
+    _canary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """The device the job names."""
+        return self.job.device
+
+    @property
+    def mode(self) -> str:
+        """The mode the job names."""
+        return self.job.mode
+
+    def synchronize(self) -> None:
+        """Wait for everything launched so far."""
+        self.shim.synchronize()
+
+    def canary(self) -> Mapping[str, Any]:
+        """Proof that waiting waits, made once a process."""
+        if not self._canary:
+            self._canary = self.shim.prove_synchronise().as_record()
+        return self._canary
+
+    def compile_count(self) -> int:
+        """Graphs compiled so far."""
+        return int(self.shim.compile_count())
+
+    def peak_resident_memory(self) -> int | None:
+        """Bytes, or None where the system does not tell."""
+        peak = self.shim.peak_resident_memory()
+        return peak if isinstance(peak, int) else None
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` as it runs in the job's mode."""
+        compiled: Callable[..., Any] = self.shim.compiled(function, self.mode)
+        return compiled
+
+    def network(self, preset: str, **changes: Any) -> Any:
+        """A U-Net, its zero-initialised weights drawn too: with zeros its output would be zero whatever is computed."""
+        from mindspore import Tensor
+
+        from ddpm_bench.unet import ZERO_INITIALISED, UNet
+        from ddpm_bench.unet import preset as configuration
+
+        cell = UNet(configuration(preset, **changes), seed=SEED)
+        random = np.random.default_rng(SEED)
+        for name, parameter in cell.parameters_and_names():
+            if name.endswith(ZERO_INITIALISED):
+                spread = math.prod(parameter.shape[1:]) ** -0.5
+                values = spread * random.standard_normal(parameter.shape)
+                parameter.set_data(Tensor(values.astype(np.float32)))
+        return cell
+
+
+def placement(cell: Any) -> dict[str, str]:
+    """Where the parameters of a Cell are and of what dtype, as MindSpore reports them; several are joined by commas."""
+    parameters = list(cell.get_parameters())
+    return {
+        "device": ",".join(sorted({str(parameter.device) for parameter in parameters})),
+        "dtype": ",".join(sorted({str(parameter.dtype) for parameter in parameters})),
+    }
+
+
+def weights(cell: Any) -> dict[str, Any]:
+    """Copies of a Cell's parameters, path in the Cell to NumPy array."""
+    return {name: np.array(parameter.asnumpy()) for name, parameter in cell.parameters_and_names()}
+
+
+def reference_network(reference: Reference, cell: Any) -> Network:
+    """The network `cell` as the gates see it: by reference, configuration and weights."""
+    return Network(reference, dataclasses.asdict(cell.config), weights(cell))
+
+
+def checked_images(preset: str, batch: int) -> slice:
+    """Which images of a batch are held against the reference: the last, where a shortened batch shows, or last four."""
+    return slice(batch - (1 if preset == "cifar10" else 4), batch)
+
+
+@pytest.fixture(scope="session")
+def job(pytestconfig: pytest.Config) -> Job:
+    """What this worker is asked to do."""
+    return pytestconfig.stash[JOB]
+
+
+@pytest.fixture(scope="session")
+def machine(job: Job, pytestconfig: pytest.Config) -> MindSpore:
+    """MindSpore on the job's device, with waiting proved."""
+    from ddpm_bench import device
+
+    devices = device.available_devices()
+    pytestconfig.stash[SEEN] = {"devices": devices}
+    settings = device.configure(job.device, tuned=job.tuning != "stock")
+    pytestconfig.stash[SEEN] = {"devices": devices, "settings": settings}
+    found = MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device)
+    found.canary()
+    return found
+
+
+@pytest.fixture(scope="session")
+def reference(job: Job) -> Reference | None:
+    """The network's reference that the job names."""
+    if job.reference is None:
+        return None
+    module, _, function = job.reference.partition(":")
+    found: Reference = getattr(importlib.import_module(module), function)
+    return found
+
+
+@pytest.fixture
+def clock(
+    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job
+) -> Callable[[Case], None]:
+    """Times a case: makes it by its maker in the test's module, runs it, and fails the test if the row is invalid."""
+
+    def run(case: Case) -> None:
+        make = getattr(request.module, case.maker)
+        params = {
+            **case.params, "device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": case.rounds,
+            "shared_worker": job.shared,
+        }  # fmt: skip
+        invalid = timing.run_case(case, make(case, machine, reference), machine, benchmark, params)
+        if invalid:
+            pytest.fail(invalid, pytrace=False)
+
+    return run

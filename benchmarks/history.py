@@ -1,0 +1,197 @@
+"""Append-only store of measurements: JSON Lines, one file per environment, safe for two writers and for a crash.
+
+A file holds what was measured in one environment but for the code that was timed, so that its lines are comparable:
+
+    {"schema": 1, "kind": "history", "environment": {…}}                                    the first line
+    {"session", "created", "code": {…}, "peaks", "unavailable", "notes"}                    one line a run, then
+    {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process of a cell
+
+`cell` is the SHA-256 of code, configuration, environment and process: with the session it says whether a line is
+already there, so appending a record again adds nothing and an interrupted sweep can go on where it was.
+
+Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
+line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
+
+History of the layout. Schema 1: the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import filelock
+
+from benchmarks.environment import CODE_KEYS
+from benchmarks.measurement import SCHEMA, BenchmarkError, Record, check_record, parse_json
+
+LOCK_SECONDS = 30
+"""How long a writer waits for another one: appending takes milliseconds."""
+
+
+@dataclass
+class History:
+    """What a folder of history files holds."""
+
+    records: list[Record] = field(default_factory=list)
+    """bench records in the order they were appended, one a session and environment"""
+    notes: list[str] = field(default_factory=list)
+    """one sentence for each damaged line that was left out"""
+
+
+def append(directory: Path, record: Record) -> Path:
+    """Add the measurements of a bench `record` that are not there yet; returns the file of its environment.
+
+    Raises `BenchmarkError` when the record is none, the folder cannot be written, another writer holds the lock for
+    half a minute, or the file there is not a history of this schema; what was stored before stays as it is.
+    """
+    check_record(record, source="the record")
+    shared = {key: value for key, value in record["environment"].items() if key not in CODE_KEYS}
+    path = directory / f"{_hash(shared)[:16]}.jsonl"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(path), path.open("a+b") as file:
+            _append_lines(file, path, shared, _lines(record))
+    except OSError as error:
+        raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
+    return path
+
+
+def read(directory: Path) -> History:
+    """Everything stored in `directory`, as bench records. Raises `BenchmarkError` for a folder or file that is none."""
+    if not directory.is_dir():
+        raise BenchmarkError(f"{directory} is not a folder: give the one that `bench --history` wrote")
+    history = History()
+    for path in sorted(directory.glob("*.jsonl")):
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise BenchmarkError(f"cannot read {path}: {error.strerror}") from None
+        history.records.extend(_records(lines, path, history.notes))
+    return history
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with filelock.FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
+            yield
+    except filelock.Timeout:
+        raise BenchmarkError(f"another process has been writing to {path} for {LOCK_SECONDS} s") from None
+
+
+def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
+    file.seek(0)
+    present = file.read()
+    stored = [line for line in map(_decode, present.splitlines()) if line is not None]
+    if present.endswith(b"\n"):
+        _check_header(stored, path)
+    header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
+    known = set(map(_identity, stored))
+    fresh = [line for line in lines if _identity(line) not in known]
+    torn = bool(present) and not present.endswith(b"\n")  # a crash cut it short: close it, and readers leave it out
+    _write_or_take_back(file, b"\n" * torn + b"".join(map(_encode, [*header, *fresh])))
+
+
+def _write_or_take_back(file: IO[bytes], block: bytes) -> None:
+    """Append `block` and wait for the disk; when it is full, cut the file back to what it was."""
+    before = os.fstat(file.fileno()).st_size
+    try:
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), before)
+        raise
+
+
+def _encode(line: Record) -> bytes:
+    return json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _lines(record: Record) -> list[Record]:
+    """The lines of a `record`: one for the run, one for each measurement."""
+    code = {key: record["environment"].get(key) for key in CODE_KEYS}
+    session = record.get("session") or record.get("created")
+    run = {"session": session, "created": record.get("created"), "code": code}
+    run |= {key: record[key] for key in ("peaks", "unavailable", "notes") if key in record}
+    cells = [
+        {"session": session, "cell": cell_identity(record["environment"], row), "measurement": row}
+        for row in record["measurements"]
+    ]
+    return [run, *cells]
+
+
+def cell_identity(environment: Mapping[str, object], row: Mapping[str, Any]) -> str:
+    """SHA-256 of what one process of one cell is: code, environment and machine, case and parameters, process."""
+    return _hash([dict(environment), row["case"], row["params"], row["process"]])
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _identity(line: Mapping[str, Any]) -> tuple[object, object]:
+    """What may be stored only once: a session's run line has no cell."""
+    return (line.get("session"), line.get("cell"))
+
+
+def _check_header(stored: Sequence[Record], path: Path) -> Record:
+    """The environment in the first line that is whole. Raises `BenchmarkError` unless it opens a history."""
+    first = stored[0] if stored else {}
+    if first.get("kind") != "history" or not isinstance(first.get("environment"), dict):
+        raise BenchmarkError(f"{path} is not a history of ddpm-bench: its first line does not say so")
+    if first.get("schema") != SCHEMA:
+        raise BenchmarkError(
+            f"{path} has schema {first.get('schema')!r} and this version reads schema {SCHEMA}: "
+            "use the version of ddpm-bench that wrote it"
+        )
+    environment: Record = first["environment"]
+    return environment
+
+
+def _decode(raw: bytes) -> Record | None:
+    """The object in a line, or None when the line is damaged."""
+    try:
+        value = parse_json(raw.decode(), source="a line")
+    except (BenchmarkError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _records(lines: list[bytes], path: Path, notes: list[str]) -> list[Record]:
+    """The records in the `lines` of one file; a sentence goes to `notes` for each line that is damaged."""
+    decoded = [_decode(raw) for raw in lines]
+    notes += [
+        f"line {number} of {path} is damaged, as by an interrupted write, and is left out"
+        for number, line in enumerate(decoded, start=1)
+        if line is None
+    ]
+    whole = [line for line in decoded if line is not None]
+    if len(lines) == 1 and not whole:  # the first write was interrupted: nothing was stored yet
+        return []
+    environment = _check_header(whole, path)
+    records: dict[object, Record] = {}
+    for line in whole[1:]:
+        record = _session(records, environment, line)
+        if "measurement" in line:
+            record["measurements"].append(line["measurement"])
+        else:
+            record.update(_run(line, environment))
+    return [check_record(record, source=str(path)) for record in records.values()]
+
+
+def _session(records: dict[object, Record], environment: Record, line: Record) -> Record:
+    empty = {"schema": SCHEMA, "kind": "bench", "session": line.get("session"), "environment": environment}
+    return records.setdefault(line.get("session"), {**empty, "measurements": []})
+
+
+def _run(line: Record, environment: Record) -> Record:
+    rest = {key: value for key, value in line.items() if key != "code"}
+    return {**rest, "environment": {**environment, **line.get("code", {})}}

@@ -1,0 +1,330 @@
+"""A run: fresh worker processes over cases, devices, modes and tunings, in an order that is fair, within a budget.
+
+The process is the sample. So a run goes through all arms (what one worker does) once, then once more in reverse
+order, and so on: A B C, C B A, … Whatever drifts with time, a machine growing warm, meets every arm alike, and a
+budget that runs out leaves every arm with as many processes, give or take one. What was dropped is said in the
+record's notes.
+
+The machine's peak is measured at the start and at the end; the first worker also says which devices there are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks import environment
+from benchmarks.cases import CASES, PEAKS, Case, select
+from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
+from benchmarks.worker import Answer, Job, run_worker, worker_variables
+
+MODES = ("graph", "pynative")
+
+WORKER_SECONDS = 900.0
+"""After so long a worker is stopped: compiling the paper's training step takes a tenth of it on two cores."""
+
+FIRST_GUESS = 10.0
+"""Seconds that the first worker is expected to take."""
+
+Tunings = Mapping[str, Mapping[str, str | None]]
+"""Name of a setting to the environment variables that make it; None unsets one."""
+
+OnProgress = Callable[[int, int, float, str], None]
+"""Called with workers done, workers in all, seconds left, and what runs now."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures."""
+
+    picks: tuple[tuple[Case, str], ...]
+    """cases with the mode each runs in, the ones that matter most first"""
+    devices: tuple[str, ...] | None = None
+    """None for every device that the framework knows"""
+    processes: int = 5
+    """fresh processes of each arm"""
+    budget: float | None = None
+    """seconds for the whole run; None for as long as it takes"""
+    shared: bool = False
+    """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
+    peaks: tuple[Case, ...] = PEAKS
+
+
+def plan(
+    cases: Sequence[Case] | None = None,
+    *,
+    devices: Sequence[str] | None = None,
+    modes: Sequence[str] = MODES,
+    processes: int | None = None,
+    extent: str = "full",
+    budget: float | None = None,
+) -> Plan:
+    """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
+
+    `cases`, `modes`, `processes` and `budget` replace what the extent would choose. Raises `BenchmarkError` for an
+    unknown extent or mode and for fewer than one process.
+    """
+    if extent not in EXTENTS:
+        raise BenchmarkError(f"unknown extent {extent!r}: known are {', '.join(EXTENTS)}")
+    strange = [mode for mode in modes if mode not in MODES]
+    if strange:
+        raise BenchmarkError(f"unknown mode {strange[0]!r}: known are {', '.join(MODES)}")
+    if processes is not None and processes < 1:
+        raise BenchmarkError(f"a run needs at least 1 process of each case, not {processes}")
+    chosen = EXTENTS[extent]
+    wanted = chosen.picks if cases is None else tuple((case, mode) for case in cases for mode in MODES)
+    return Plan(
+        picks=tuple((case, mode) for case, mode in wanted if mode in modes),
+        devices=tuple(devices) if devices else None,
+        processes=processes or chosen.processes,
+        budget=chosen.budget if budget is None else budget,
+        shared=chosen.shared,
+    )
+
+
+def _picks(pattern: str, *modes: str) -> tuple[tuple[Case, str], ...]:
+    return tuple((case, mode) for case in select(pattern) for mode in modes)
+
+
+EXTENTS: Mapping[str, Plan] = {
+    "full": Plan(tuple((case, mode) for case in CASES for mode in MODES), processes=5),
+    "quick": Plan(_picks("*[digits,*]", *MODES), processes=2, budget=55.0, shared=True),
+    "run": Plan(
+        (
+            *_picks("unet_forward[cifar10,b4]", "graph"),
+            *_picks("*[digits,*]", *MODES),
+            *_picks("training_step[cifar10,b4]", "pynative"),
+        ),
+        processes=2,
+        budget=150.0,
+        shared=True,
+    ),
+}
+
+
+def run(
+    plan: Plan,
+    *,
+    reference: str,
+    tunings: Tunings | None = None,
+    on_progress: OnProgress | None = None,
+    variables: Mapping[str, str] | None = None,
+    timeout: float = WORKER_SECONDS,
+) -> Record:
+    """Measure what `plan` says; returns the record (`measurement.py`).
+
+    `reference`: "module:function" of the network's float64 reference, which every worker holds its outputs against.
+    `tunings`: settings to measure under, by default "stock", which sets nothing. `variables`: of the workers, by
+    default this process's own.
+
+    Raises `BenchmarkError` when variables are set that would disguise the measurement. A worker that dies or takes
+    longer than `timeout` seconds becomes the reason in its rows.
+    """
+    settings = dict(tunings or {"stock": {}})
+    inherited = dict(os.environ if variables is None else variables)
+    environment.refuse_disguises(inherited)
+    owned = {name for setting in settings.values() for name in setting}
+    base = {name: value for name, value in inherited.items() if name not in owned}
+    session = _Session(plan, reference, settings, base, on_progress or (lambda *_: None), timeout)
+    session.go()
+    return session.as_record()
+
+
+@dataclass
+class _Session:
+    """A run in motion."""
+
+    plan: Plan
+    reference: str
+    tunings: Tunings
+    variables: Mapping[str, str]
+    """of the workers, but for those that tell the tunings apart"""
+    on_progress: OnProgress
+    timeout: float
+    started: float = field(default_factory=time.perf_counter)
+    measurements: list[Measurement] = field(default_factory=list)
+    unavailable: list[dict[str, str]] = field(default_factory=list)
+    rates: dict[str, dict[str, float]] = field(default_factory=dict)
+    """peak: name to "start" and "end", in FLOP/s"""
+    spent: dict[Any, float] = field(default_factory=dict)
+    """arm to the seconds its last worker took"""
+    waiting: list[Job] = field(default_factory=list)
+    """what has not begun"""
+    dropped: list[Job] = field(default_factory=list)
+    done: int = 0
+
+    def go(self) -> None:
+        """The peak, every arm in rounds, the peak again."""
+        self.waiting = [_peak_job(self.plan, "CPU")] * 2
+        devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
+        elsewhere = [device for device in devices if device != "CPU"]
+        jobs = _in_fair_order(self._arms(devices), self.plan.processes)
+        self.waiting += [*jobs, *(_peak_job(self.plan, device) for device in elsewhere for _ in range(2))]
+        for device in elsewhere:
+            self._measure_peak(device, "start")
+        for job in jobs:
+            self._measure(job)
+        for device in ("CPU", *elsewhere):
+            self._measure_peak(device, "end")
+        self.on_progress(self.done, self.done, 0.0, "done")
+
+    def as_record(self) -> Record:
+        """What came of it."""
+        return {
+            "schema": SCHEMA,
+            "kind": "bench",
+            "created": now(),
+            "session": uuid.uuid4().hex,
+            "environment": {**environment.collect(self.variables), **_spelled_out(self.tunings)},
+            "measurements": [row.as_record() for row in self.measurements],
+            "unavailable": self.unavailable + self._never_ran(),
+            "peaks": {name: {**rate, "best": max(rate.values())} for name, rate in self.rates.items()},
+            "notes": self._notes(),
+        }
+
+    def _devices(self, known: Mapping[str, str | None]) -> list[str]:
+        """The devices to measure on; for each other one that was wanted, rows in `unavailable`."""
+        wanted = self.plan.devices or tuple(known)
+        reasons = {device: known.get(device, "unavailable: the framework does not know it") for device in wanted}
+        modes = list(dict.fromkeys(mode for _, mode in self.plan.picks))
+        self.unavailable += [
+            {"device": device, "mode": mode, "reason": reason}
+            for device, reason in reasons.items()
+            for mode in modes
+            if reason is not None
+        ]
+        return [device for device, reason in reasons.items() if reason is None]
+
+    def _arms(self, devices: Iterable[str]) -> list[Job]:
+        """The first worker of every arm, those that matter most first."""
+        return [
+            Job(cases, device, mode, tuning, 0)
+            for device in devices
+            for tuning in self.tunings
+            for cases, mode in _grouped(self.plan)
+        ]
+
+    def _measure(self, job: Job) -> None:
+        """Run a job of the plan, unless the budget has no room for it or an earlier round has lost a worker already.
+
+        The latter so that arms differ by one process at most.
+        """
+        late = any(other.process < job.process for other in self.dropped)
+        if late or self._left() <= self.spent.get(job.arm, 0.0):
+            self.waiting.remove(job)
+            self.dropped.append(job)
+        else:
+            self.measurements += self._run(job, min(self.timeout, self._left())).measurements
+
+    def _measure_peak(self, device: str, moment: str) -> dict[str, Any]:
+        """Time the peak of a device at the `moment` "start" or "end"; what the worker saw of the machine."""
+        answer = self._run(_peak_job(self.plan, device), self.timeout)
+        for row in answer.measurements:
+            if row.invalid is None and row.flops:
+                name = row.case if device == "CPU" else f"{row.case} on {device}"
+                fastest = row.flops / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
+                self.rates.setdefault(name, {})[moment] = fastest
+        return answer.seen
+
+    def _run(self, job: Job, allowed: float) -> Answer:
+        self.waiting.remove(job)
+        began = time.perf_counter()
+
+        def report() -> None:
+            rest = max(0.0, self._expected(job) - (time.perf_counter() - began))
+            left = rest + sum(self._expected(other) for other in self.waiting)
+            self.on_progress(self.done, self.done + 1 + len(self.waiting), left, job.label)
+
+        report()
+        answer = run_worker(
+            job,
+            worker_variables(self.variables, self.tunings.get(job.tuning, {})),
+            reference=self.reference,
+            timeout=allowed,
+            late=_too_late(allowed, self.timeout, self.plan.budget),
+            on_heartbeat=report,
+        )
+        self.spent[job.arm] = answer.seconds
+        self.done += 1
+        return answer
+
+    def _left(self) -> float:
+        """Seconds of the budget for workers of the plan; what the peak at the end needs is kept back."""
+        if self.plan.budget is None:
+            return math.inf
+        reserve = self.spent[_peak_job(self.plan, "CPU").arm]
+        return self.plan.budget - (time.perf_counter() - self.started) - reserve
+
+    def _expected(self, job: Job) -> float:
+        """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""
+        average = sum(self.spent.values()) / len(self.spent) if self.spent else FIRST_GUESS
+        return self.spent.get(job.arm, average)
+
+    def _never_ran(self) -> list[dict[str, str]]:
+        """A row for every case that got no process at all."""
+        return [
+            {"device": job.device, "mode": job.mode, "case": case.id, "reason": _used_up(self.plan.budget)}
+            for job in self.dropped
+            for case in job.cases
+            if job.process == 0
+        ]
+
+    def _notes(self) -> list[str]:
+        """One sentence for every arm that got fewer processes than planned."""
+        ran: dict[Any, int] = {}
+        for job in self.dropped:
+            ran[job.arm] = min(job.process, ran.get(job.arm, job.process))
+        return [
+            f"{', '.join(cases)} in {mode} mode on {device} ({tuning}) ran in {count} of {self.plan.processes} "
+            f"processes, because {_used_up(self.plan.budget)}"
+            for (cases, device, mode, tuning), count in ran.items()
+        ]
+
+
+def _peak_job(plan: Plan, device: str) -> Job:
+    """The peak, nothing tuned: it is the machine's. NumPy computes on the CPU only."""
+    cases = tuple(case for case in plan.peaks if device == "CPU" or case.params.get("library") != "numpy")
+    return Job(cases, device, "pynative", "stock", 0)
+
+
+def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
+    """The cases that each worker of a round takes, with their mode: one each, or all of one network."""
+    if not plan.shared:
+        return [((case,), mode) for case, mode in plan.picks]
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case, mode in plan.picks:
+        groups.setdefault((case.group, mode), []).append(case)
+    return [(tuple(cases), mode) for (_, mode), cases in groups.items()]
+
+
+def _in_fair_order(arms: Sequence[Job], processes: int) -> list[Job]:
+    """A B C, then C B A, and so on: what drifts with time meets every arm alike."""
+    return [
+        replace(arm, process=process)
+        for process in range(processes)
+        for arm in (arms if process % 2 == 0 else reversed(arms))
+    ]
+
+
+def _spelled_out(tunings: Tunings) -> dict[str, str]:
+    """What each tuning sets, as entries of the environment."""
+    return {
+        f"tuning.{name}": " ".join(f"{key}={value}" for key, value in sorted(setting.items()) if value is not None)
+        for name, setting in tunings.items()
+    }
+
+
+def _used_up(budget: float | None) -> str:
+    return f"the budget of {budget:g} s was used up"
+
+
+def _too_late(allowed: float, timeout: float, budget: float | None) -> str:
+    """Why a worker is stopped after the seconds it is `allowed`."""
+    if allowed < timeout:
+        return f"it was stopped after {allowed:.0f} s because {_used_up(budget)}"
+    return f"it was stopped after {timeout:.0f} s, longer than a worker may take"

@@ -1,0 +1,166 @@
+"""From records to the numbers a person reads: one `Row` a cell, each number derivable from the record alone.
+
+A process is the sample (its value is the median of its rounds), so a row's figure is the geometric mean of the values
+of its processes and its interval Student's t on their logarithms. With one process there is no interval, and with none
+no number; both are said.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.compare import minimum_detectable_effect
+from benchmarks.measurement import Measurement, Record, measurements
+
+CONFIDENCE = 0.95
+"""Coverage that the intervals of the report aim at."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell (case, device, mode, tuning) over its processes. Times in seconds a call, rates per second."""
+
+    case: str
+    device: str
+    mode: str
+    tuning: str
+    work: float
+    unit: str
+    processes: tuple[float, ...]
+    """each process's value: the median of its rounds"""
+    rounds: tuple[tuple[float, ...], ...]
+    """every round of every process, raw"""
+    first_call: float | None
+    import_seconds: float | None
+    flops: int | None
+    peak: float | None
+    """FLOP/s of the fastest measured matrix product on this machine"""
+    peak_rss_bytes: int | None
+    cpu_over_wall: float | None
+    invalid: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Case and mode, as plots name the row."""
+        return f"{self.case} {self.mode}"
+
+    @property
+    def seconds(self) -> float | None:
+        """Geometric mean of the processes' values; None when no process gave one."""
+        return float(stats.gmean(self.processes)) if self.processes else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of `seconds`: Student's t on the logarithms of the processes' values; None below two."""
+        if len(self.processes) < 2:
+            return None
+        logs = np.log(self.processes)
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stats.sem(logs))
+        centre = float(logs.mean())
+        return math.exp(centre - half), math.exp(centre + half)
+
+    @property
+    def rate(self) -> float | None:
+        """Work in `unit` a second."""
+        return self.work / self.seconds if self.seconds else None
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Counted floating-point operations a second."""
+        return self.flops / self.seconds if self.flops and self.seconds else None
+
+    @property
+    def fraction_of_peak(self) -> float | None:
+        """`flops_per_second` over the measured peak of the machine."""
+        return self.flops_per_second / self.peak if self.flops_per_second and self.peak else None
+
+    @property
+    def compile_seconds(self) -> float | None:
+        """What the first call took beyond a steady one: compiling, in graph mode, and first-time set-up."""
+        if self.first_call is None or self.seconds is None:
+            return None
+        return max(0.0, self.first_call - self.seconds)
+
+    @property
+    def detectable(self) -> float | None:
+        """Smallest slowdown that as many processes again would show: 95 % power, 1 % false alarms; None below two.
+
+        As `compare` would find it: one-sided, two independent arms, the spread of this row's processes in both.
+        """
+        n = len(self.processes)
+        if n < 2:
+            return None
+        spread = float(np.std(np.log(self.processes), ddof=1))
+        return minimum_detectable_effect(spread * math.sqrt(2 / n), 2 * n - 2)
+
+
+def rows(record: Record) -> list[Row]:
+    """The rows of a bench `record`, in the order in which their cells first appear."""
+    cells: dict[tuple[str, ...], list[Measurement]] = {}
+    for measurement in measurements(record):
+        cells.setdefault(measurement.cell, []).append(measurement)
+    peak = fastest(record.get("peaks", {}))
+    return [_row(cell, found, peak) for cell, found in cells.items()]
+
+
+def fastest(peaks: dict[str, dict[str, float]]) -> float | None:
+    """The largest measured rate in FLOP/s among the `peaks` of a record, None where none was measured."""
+    return max((float(peak["best"]) for peak in peaks.values()), default=None)
+
+
+def _row(cell: tuple[str, ...], found: Sequence[Measurement], peak: float | None) -> Row:
+    valid = [measurement for measurement in found if measurement.invalid is None]
+    first = found[0]
+    return Row(
+        *cell,
+        work=first.work,
+        unit=first.unit,
+        processes=tuple(measurement.value for measurement in valid),
+        rounds=tuple(measurement.seconds for measurement in valid),
+        first_call=_median(measurement.first_call_seconds for measurement in valid),
+        import_seconds=_median(measurement.import_seconds for measurement in valid),
+        flops=next((measurement.flops for measurement in valid), None),
+        peak=peak,
+        peak_rss_bytes=max((m.peak_rss_bytes for m in valid if m.peak_rss_bytes), default=None),
+        cpu_over_wall=_median(measurement.cpu_over_wall for measurement in valid),
+        invalid=tuple(dict.fromkeys(m.invalid for m in found if m.invalid is not None)),
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def tally(findings: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many `findings` ended in each status, the frequent first."""
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding["status"]] = counts.get(finding["status"], 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def verified(verify: Record | None, bench: Record) -> str | None:
+    """Why the timings in `bench` count as UNVERIFIED; None when a passing record of the same code and machine stands.
+
+    The same: the environment's entries for code, MindSpore and NumPy version and CPU are equal.
+    """
+    if verify is None:
+        return "no verification record was given"
+    bad = [f["check"] for f in verify["findings"] if f["status"] not in ("passed", "known_failure")]
+    if bad:
+        return f"{len(bad)} checks did not pass, the first is {bad[0]}"
+    if not verify["findings"]:
+        return "the verification record holds no finding"
+    for key in ("code", "mindspore", "numpy", "cpu"):
+        one, other = verify["environment"].get(key), bench["environment"].get(key)
+        if one != other:
+            return f"it was verified with {key} {one} and timed with {other}"
+    return None

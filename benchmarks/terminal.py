@@ -1,0 +1,37 @@
+"""A bench record as a table for the terminal; the page has the same and more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.formats import number, seconds
+from benchmarks.measurement import Record
+from benchmarks.summary import Row, rows
+
+
+def table(record: Record) -> Table:
+    """One row a cell with interval and rate; below, what was not measured and why."""
+    result = Table(caption="\n".join(_remarks(record)), caption_justify="left")
+    for heading in ("case", "device, mode, setting", "a call", "95 % interval", "rate", "of peak"):
+        result.add_column(heading, overflow="fold")
+    for row in rows(record):
+        result.add_row(*map(Text, _cells(row)))  # Text, not markup: case names have brackets
+    return result
+
+
+def _cells(row: Row) -> list[str]:
+    where = f"{row.device}, {row.mode}, {row.tuning}"
+    if row.seconds is None:
+        return [row.case, where, "INVALID", "; ".join(row.invalid), "", ""]
+    span = f"{seconds(row.interval[0])} … {seconds(row.interval[1])}" if row.interval else "n/a: one process"
+    share = f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak else "n/a"
+    return [row.case, where, seconds(row.seconds), span, f"{number(row.rate)} {row.unit}/s", share]
+
+
+def _remarks(record: Record) -> Iterable[str]:
+    for row in record["unavailable"]:
+        yield f"{row.get('case', 'every case')} on {row['device']}, {row['mode']}: {row['reason']}"
+    yield from record.get("notes", ())

@@ -1,0 +1,218 @@
+"""One case in one worker process: first call, warm-up, timed rounds, then the gates that decide whether they count.
+
+pytest-benchmark holds the watch (`benchmark.pedantic`, one synchronised call a round, never its calibration, whose
+count of rounds would be divided by a compiling first call). A number is kept only if
+
+* waiting was proved in this process (`canary`), and after each wait nothing was left to wait for;
+* the mode is what the record will say: graph cases compiled before the rounds, PyNative cases never, none during them;
+* the network sits on the device and in the dtype that the record will say;
+* the outputs of timed calls are right, by the case's own gate (`gates.py`).
+
+Otherwise the row is invalid, with the reason and without a number.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import psutil
+
+from benchmarks.cases import Case
+from benchmarks.gates import Invalid
+
+KEPT_OUTPUTS = 2
+"""Outputs of the last timed calls that the gate sees: two, because a cached output is right once."""
+
+FETCH_SECONDS = 0.02
+"""Fetching may always take this long: a busy neighbour keeps a process waiting for one or two scheduler ticks."""
+
+
+class Machine(Protocol):
+    """What the clock needs to know of the framework; `conftest.py` has the one for MindSpore."""
+
+    @property
+    def import_seconds(self) -> float:
+        """What importing the framework took."""
+
+    @property
+    def device(self) -> str:
+        """The device that was asked for."""
+
+    @property
+    def mode(self) -> str:
+        """The mode that was asked for: "graph" or "pynative"."""
+
+    def synchronize(self) -> None:
+        """Wait until everything launched so far has been computed."""
+
+    def canary(self) -> Mapping[str, Any]:
+        """Proof that `synchronize` waits; its entry "holds" says whether."""
+
+    def compile_count(self) -> int:
+        """Graphs compiled so far in this process."""
+
+    def peak_resident_memory(self) -> int | None:
+        """Largest resident memory of this process so far, in bytes."""
+
+
+Kept = Sequence[tuple[int, Any]]
+"""Index and output of the last timed calls, the oldest first."""
+
+
+@dataclass
+class Workload:
+    """A case made ready: what a call is, what goes in, and what must come out."""
+
+    call: Callable[..., Any]
+    """launches the work and returns its output, without waiting for it"""
+    prepare: Callable[[int], tuple[Any, ...]]
+    """the arguments of call number i (0 is the first call), made outside the timed region"""
+    fetch: Callable[[Any], Any]
+    """an output as NumPy arrays or numbers"""
+    gate: Callable[[Kept], Mapping[str, Any]]
+    """proof that fetched outputs of timed calls are right; raises `Invalid` if they are not"""
+    flops: int | None
+    placement: Mapping[str, str] = field(default_factory=dict)
+    """"device" and "dtype" of the parameters, as the framework reports them"""
+
+
+@dataclass
+class _Watch:
+    """What is added up over the timed rounds beside pytest-benchmark's seconds."""
+
+    rounds: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+    kept: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_OUTPUTS))
+
+
+class _Conditions:
+    """What the machine did to this process since the object was made."""
+
+    def __init__(self) -> None:
+        self._start = self._counters()
+        self._load = os.getloadavg()[0]
+
+    def _counters(self) -> dict[str, float]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "involuntary_switches": usage.ru_nivcsw,
+            "major_faults": usage.ru_majflt,
+            "stolen_seconds": getattr(psutil.cpu_times(), "steal", 0.0),
+        }
+
+    def since(self) -> dict[str, float]:
+        """Involuntary context switches, major page faults and CPU seconds stolen meanwhile; the load at the start."""
+        now = self._counters()
+        return {"load": self._load, **{name: round(now[name] - self._start[name], 6) for name in now}}
+
+
+def run_case(case: Case, workload: Workload, machine: Machine, benchmark: Any, params: dict[str, Any]) -> str | None:
+    """Time `case` with the `benchmark` fixture and put the row into its `extra_info["clock"]`.
+
+    Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed.
+    """
+    row: dict[str, Any] = {
+        "case": case.id, "params": params, "work": case.work, "unit": case.unit, "flops": workload.flops,
+        "import_seconds": machine.import_seconds, "proof": {}, "invalid": None,
+    }  # fmt: skip
+    benchmark.extra_info["clock"] = row
+    before = machine.compile_count()
+    row["first_call_seconds"] = _once(workload, machine, 0)
+    _once(workload, machine, 1)
+    compiled = machine.compile_count()
+    conditions = _Conditions()
+    watch = _time_rounds(workload, machine, benchmark, params["rounds"])
+    row["conditions"] = conditions.since()
+    row["cpu_over_wall"] = watch.cpu / watch.wall
+    row["peak_rss_bytes"] = machine.peak_resident_memory()
+    counts = {"compiled_by_first_call": compiled - before, "compiled_while_timed": machine.compile_count() - compiled}
+    try:
+        row["proof"] = _proof(workload, machine, watch, counts)
+    except Invalid as found:
+        reason = str(found)
+        row["invalid"] = reason
+        return reason
+    return None
+
+
+def _once(workload: Workload, machine: Machine, index: int) -> float:
+    """Seconds of one synchronised call that is not recorded as a round."""
+    arguments = workload.prepare(index)
+    machine.synchronize()
+    start = time.perf_counter()
+    output = workload.call(*arguments)
+    machine.synchronize()
+    seconds = time.perf_counter() - start
+    del output  # held until after the wait: releasing it earlier would let its memory be reused meanwhile
+    return seconds
+
+
+def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: int) -> _Watch:
+    watch = _Watch()
+    following = iter(range(2, 2 + rounds))
+
+    def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        index = next(following)
+        arguments = workload.prepare(index)
+        machine.synchronize()
+        return (index, arguments), {}
+
+    def target(index: int, arguments: tuple[Any, ...]) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        output = workload.call(*arguments)
+        machine.synchronize()
+        watch.cpu += time.process_time() - cpu
+        watch.wall += time.perf_counter() - wall
+        watch.rounds += 1
+        watch.kept.append((index, output))
+
+    benchmark.pedantic(target, setup=setup, rounds=rounds, iterations=1, warmup_rounds=0)
+    return watch
+
+
+def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Everything that supports the number. Raises `Invalid` with the first thing that does not."""
+    canary = dict(machine.canary())
+    if not canary.get("holds"):
+        raise Invalid(
+            "the sync canary failed: twice the work did not take twice the time, so the clock sees launches only"
+        )
+    _check_mode(machine.mode, counts)
+    _check_placement(machine.device, workload.placement)
+    start = time.perf_counter()
+    kept = [(index, workload.fetch(output)) for index, output in watch.kept]
+    fetch_seconds = time.perf_counter() - start
+    _check_waited(fetch_seconds, watch.wall / watch.rounds)
+    gate = dict(workload.gate(kept))
+    return {"canary": canary, **counts, **workload.placement, "fetch_seconds": fetch_seconds, "gate": gate}
+
+
+def _check_mode(mode: str, counts: Mapping[str, int]) -> None:
+    if counts["compiled_while_timed"]:
+        raise Invalid(f"{counts['compiled_while_timed']} graphs were compiled during the timed calls")
+    compiled = counts["compiled_by_first_call"]
+    if mode == "graph" and not compiled:
+        raise Invalid("graph mode was asked for and nothing was compiled: the calls ran as PyNative")
+    if mode == "pynative" and compiled:
+        raise Invalid(f"PyNative mode was asked for and {compiled} graphs were compiled")
+
+
+def _check_placement(device: str, placement: Mapping[str, str]) -> None:
+    if placement.get("device") != device:
+        raise Invalid(f"the parameters are on {placement.get('device')} and {device} was asked for")
+
+
+def _check_waited(fetch_seconds: float, typical: float) -> None:
+    """Refuse when fetching costs like computing: then the timed wait had not waited for this case's own output."""
+    if fetch_seconds > max(0.25 * typical, FETCH_SECONDS):
+        raise Invalid(
+            f"fetching outputs after the wait took {fetch_seconds:.3g} s beside calls of {typical:.3g} s: "
+            "the wait did not wait for them"
+        )

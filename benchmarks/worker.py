@@ -1,0 +1,184 @@
+"""One fresh worker process: start it, wait for it, and read what it left, whatever became of it.
+
+The worker is pytest over the timed modules, in a folder of its own (MindSpore and pytest leave files where they stand),
+with nothing of this process but its environment variables. Its answer is pytest-benchmark's JSON; a case without a row
+there gets one that says why: the test's error, the signal that ended the process, or the time that was up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case
+from benchmarks.measurement import (
+    BenchmarkError,
+    Measurement,
+    from_pytest_benchmark,
+    invalid_measurement,
+    read_json,
+)
+
+POLL = 0.25
+"""Seconds between two looks at a running worker: rarely enough not to disturb it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does: `cases` on one device in one mode under one tuning."""
+
+    cases: tuple[Case, ...]
+    device: str
+    mode: str
+    tuning: str
+    process: int
+    """0-based, among the workers with the same cases, device, mode and tuning"""
+
+    @property
+    def label(self) -> str:
+        """One line for a progress bar."""
+        first = self.cases[0].id if len(self.cases) == 1 else f"{len(self.cases)} cases [{self.cases[0].group}]"
+        return f"{first} {self.mode} on {self.device}, process {self.process + 1}"
+
+    @property
+    def arm(self) -> tuple[tuple[str, ...], str, str, str]:
+        """What workers with different `process` have in common."""
+        return (tuple(case.id for case in self.cases), self.device, self.mode, self.tuning)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker left: a measurement for every case of its job, and what it saw of the machine."""
+
+    measurements: tuple[Measurement, ...]
+    seen: dict[str, Any]
+    seconds: float
+
+
+def run_worker(
+    job: Job,
+    variables: Mapping[str, str],
+    *,
+    reference: str | None,
+    timeout: float,
+    late: str,
+    on_heartbeat: Callable[[], None] | None = None,
+) -> Answer:
+    """Run `job` in a fresh process with the environment `variables`, for at most `timeout` seconds.
+
+    `reference` names the network's reference, "module:function". `late` is the reason to give if that time is up.
+    Never raises for what happens to the worker: that becomes the reason in each row it did not deliver.
+    """
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="ddpm-bench-") as name:
+        folder = Path(name)
+        command = _prepare(job, folder, reference)
+        end = _wait(command, folder, variables, timeout, on_heartbeat or (lambda: None))
+        reason = late if end is None else _exit_reason(end, folder)
+        rows, seen = _rows(folder, job)
+        failures = _failures(folder)
+    measurements = tuple(
+        rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
+    )
+    return Answer(measurements, seen, time.perf_counter() - start)
+
+
+def _prepare(job: Job, folder: Path, reference: str | None) -> list[str]:
+    """Write the job into `folder`; the command that does it."""
+    content = {
+        "device": job.device, "mode": job.mode, "tuning": job.tuning, "shared": len(job.cases) > 1,
+        "reference": reference, "cases": [dataclasses.asdict(case) for case in job.cases],
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings
+    modules = dict.fromkeys(str(_file(case.module)) for case in job.cases)
+    return [
+        sys.executable, "-m", "pytest", "-q", "-c", "pytest.ini", "--rootdir", ".", "-p", "no:cacheprovider",
+        "-p", "pytest_benchmark.plugin", "--benchmark-enable", "--benchmark-json", "rows.json",
+        "--clock-job", "job.json", "--clock-failures", "failures.json", *modules,
+    ]  # fmt: skip
+
+
+def _file(module: str) -> Path:
+    """Where the source of a timed module is, found without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise BenchmarkError(f"the timed module {module} cannot be found beside the clock")
+    return Path(spec.origin)
+
+
+def worker_variables(base: Mapping[str, str], tuning: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of a worker: `base` with a `tuning`'s variables set (None unsets), and pytest's own taken out."""
+    ours = {name: value for name, value in base.items() if not name.startswith(("PYTEST_", "COV_CORE_"))}
+    ours["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins cost time and may touch what is timed
+    beside = str(Path(__file__).resolve().parent.parent)  # the worker stands elsewhere and must find these packages
+    ours["PYTHONPATH"] = os.pathsep.join(filter(None, [beside, base.get("PYTHONPATH")]))
+    ours |= {name: value for name, value in tuning.items() if value is not None}
+    return {name: value for name, value in ours.items() if tuning.get(name, "") is not None}
+
+
+def _wait(
+    command: list[str], folder: Path, variables: Mapping[str, str], timeout: float, on_heartbeat: Callable[[], None]
+) -> int | None:
+    """The exit code of `command` run in `folder`; None when it was stopped after `timeout` seconds."""
+    deadline = time.perf_counter() + timeout
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
+            command, cwd=folder, env=dict(variables), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            while (code := process.poll()) is None and time.perf_counter() < deadline:
+                time.sleep(POLL)
+                on_heartbeat()
+            return code
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a worker that still runs, with everything it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _exit_reason(code: int, folder: Path) -> str:
+    """Why a worker that ended with `code` may have left no row."""
+    if code < 0:
+        return f"the worker was ended by {signal.Signals(-code).name}"
+    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"the worker ended with exit code {code}; its last words: {last[:200]}"
+
+
+def _rows(folder: Path, job: Job) -> tuple[dict[str, Measurement], dict[str, Any]]:
+    """The rows by case, and what the worker saw of the machine; both empty when it left nothing readable."""
+    path = folder / "rows.json"
+    if (
+        not path.exists() or not path.stat().st_size
+    ):  # pytest-benchmark opens its file before there is anything to write
+        return {}, {}
+    document = read_json(path)
+    rows = {row.case: row for row in from_pytest_benchmark(document, process=job.process)}
+    return rows, dict(document["machine_info"].get("clock", {}))  # type: ignore[index]  # from_pytest_benchmark saw to it
+
+
+def _failures(folder: Path) -> dict[str, str]:
+    path = folder / "failures.json"
+    return dict(read_json(path)) if path.exists() else {}  # type: ignore[call-overload]  # conftest.py writes a mapping
+
+
+def _invalid(job: Job, case: Case, reason: str) -> Measurement:
+    params = {**case.params, "device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": case.rounds}
+    return invalid_measurement(case.id, params, job.process, reason, work=case.work, unit=case.unit)

@@ -1,0 +1,319 @@
+"""Where and how MindSpore computes: device, execution mode, seeds, waiting, memory.
+
+MindSpore runs a line of Python in one of two ways. In PyNative mode each operator is handed to the device
+as Python reaches it; `mindspore.jit` reads the source of a function, compiles it to one graph and runs that. Both are
+asynchronous, on the CPU too: a call returns before its result exists; a clock that does not wait measures the launch.
+
+Everything that depends on the MindSpore version, or that a version got wrong, is in this file and only here:
+
+* `_graph_api` (2.7.0 to 2.10.0): moved from `mindspore.common.api` to `mindspore.graph.api`. May go when 2.10.0 is
+  the oldest version served.
+* `synchronize` (2.7.0 to 2.10.0, CPU): MindSpore's own logs an error on its first call and does not wait. May go when
+  the first call waits.
+* `whole_graph` (2.7.0 to 2.10.0): `set_context(mode=…)` is being retired but is the only whole-graph switch.
+* `_tune` (2.7.0 to 2.10.0, CPU): the runtime's threads spin, so on few cores a result waits for a scheduler tick. May
+  go when PyNative runs as fast without it.
+* `peak_memory` (2.7.0 to 2.10.0, CPU): memory statistics are all zero. May go when they are not.
+
+The convolution trap has to be dealt with before MindSpore is imported: see `remedy.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mindspore
+import numpy as np
+from mindspore import ops
+
+from ddpm_bench.errors import ConfigError, unknown_name
+
+try:
+    from mindspore.graph import api as _graph_api
+except ImportError:  # before MindSpore 2.10.0
+    from mindspore.common import api as _graph_api
+
+DEVICES = ("CPU", "GPU", "Ascend")
+MODES = ("graph", "pynative")
+
+FEW_CORES = 4
+"""At most so many cores, and the runtime's spinning threads keep Python from running (see `configure`)."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_configured: dict[str, str] = {}
+
+
+def configure(device: str = "CPU", *, tuned: bool = True) -> dict[str, str]:
+    """Choose the `device` for this process, once, before the first operator; PyNative mode is the default after it.
+
+    `tuned` also sets what makes MindSpore faster without changing a bit of any result. On a CPU with at most
+    `FEW_CORES` cores that is `runtime.launch_blocking()`: PyNative's threads otherwise spin on the cores and the
+    waiting thread gets in only at a scheduler tick, every 4 ms. It cannot be taken back, and has no effect once an
+    operator has run (MindSpore 2.7.0 to 2.10.0).
+
+    Returns what was set, for the record. Raises `ConfigError` for an unknown device, for one that is not available
+    (with the reason), and when this process already runs on another one.
+    """
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    if _configured and _configured["device"] != device:
+        raise ConfigError(
+            f"this process already computes on {_configured['device']} and MindSpore cannot move it to {device}: "
+            f"start a new process for {device}"
+        )
+    reason = available_devices()[device]
+    if reason is not None:
+        raise ConfigError(f"device {device} is {reason}; available are {', '.join(_present())}")
+    mindspore.set_device(device)
+    mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
+    _configured.update({"device": device}, **(_tune(device) if tuned else {}))
+    return dict(_configured)
+
+
+def _tune(device: str) -> dict[str, str]:
+    if device != "CPU" or len(os.sched_getaffinity(0)) > FEW_CORES:
+        return {}
+    mindspore.runtime.launch_blocking()
+    return {"launch_blocking": "on"}
+
+
+def settings() -> dict[str, str]:
+    """What `configure` has set in this process; empty before it was called."""
+    return dict(_configured)
+
+
+def available_devices() -> dict[str, str | None]:
+    """For each of `DEVICES`: None where it can be used, else "unavailable: …" with the reason."""
+    return {"CPU": None, "GPU": _gpu_reason(), "Ascend": _ascend_reason()}
+
+
+def _present() -> list[str]:
+    return [name for name, reason in available_devices().items() if reason is None]
+
+
+def _gpu_reason() -> str | None:
+    """Why no GPU can be used. MindSpore's wheels carry plug-ins for CUDA 11.1 and 11.6 (its installation guide)."""
+    with quiet():
+        usable = mindspore.device_context.gpu.is_available()
+    if usable:
+        return None
+    if not Path("/dev/nvidiactl").exists():
+        return "unavailable: this machine shows no NVIDIA GPU (/dev/nvidiactl does not exist)"
+    missing = _missing_libraries("libcuda.so.1", "libcudart.so.11.0", "libcudnn.so.8")
+    if missing:
+        return f"unavailable: cannot load {', '.join(missing)}; MindSpore's plug-in needs CUDA 11.1 or 11.6"
+    return "unavailable: MindSpore could not load its GPU plug-in; it is built for CUDA 11.1 and 11.6"
+
+
+def _ascend_reason() -> str | None:
+    """Why no Ascend can be used. The plug-in needs the driver's /dev/davinci* and CANN (its installation guide)."""
+    with quiet():
+        usable = mindspore.device_context.ascend.is_available()
+    if usable:
+        return None
+    if not any(Path("/dev").glob("davinci[0-9]*")):
+        return "unavailable: this machine shows no Ascend device (/dev/davinci0 does not exist)"
+    missing = _missing_libraries("libascendcl.so", "libge_runner.so")
+    if missing:
+        return f"unavailable: cannot load {', '.join(missing)}; install CANN and source its set_env.sh"
+    return "unavailable: MindSpore could not load its Ascend plug-in; check that CANN's version fits MindSpore's"
+
+
+def _missing_libraries(*names: str) -> list[str]:
+    return [name for name in names if not _loads(name)]
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MindSpore's Python log silent: it reports absent plug-ins and unsupported waits as errors on stderr."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def compiled(function: Function, mode: str) -> Function:
+    """The `function` or Cell as it runs in `mode`: through `mindspore.jit` for "graph", itself for "pynative".
+
+    Raises `ConfigError` for an unknown mode.
+    """
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES)
+    result: Function = mindspore.jit(function) if mode == "graph" else function
+    return result
+
+
+@contextlib.contextmanager
+def whole_graph() -> Iterator[None]:
+    """GRAPH_MODE inside the block: a Cell called there compiles as one graph, with everything it calls."""
+    before = mindspore.get_context("mode")
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    try:
+        yield
+    finally:
+        mindspore.set_context(mode=before)
+
+
+def compile_count() -> int:
+    """How many graphs this process has compiled, those of Cells that are gone not counted.
+
+    Proof of mode: a PyNative run leaves it unchanged, the first graph run of a shape adds at least one.
+    """
+    cells = sum(len(phases) for phases in _graph_api.cells_compile_cache.values())
+    return len(_graph_api.ms_compile_cache) + cells
+
+
+def graph_flops(cell: mindspore.nn.Cell) -> int | None:
+    """Floating-point operations of one call of `cell`, as MindSpore counts them; None if it has no whole-graph compile.
+
+    Counts matrix products, convolutions and flash attention, two operations per multiply–add, for the last shape
+    compiled inside `whole_graph`.
+    """
+    phases = list(getattr(cell, "compile_cache", ()))
+    return int(_graph_api.flops_collection(phases[-1])[0]) if phases else None
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and MindSpore's global generators, for what cannot be passed in (dropout, shuffles).
+
+    A Cell that was compiled before keeps its own stream: re-seeding does not restart it (MindSpore 2.7.0 to 2.10.0).
+    Noise and time steps therefore are arguments everywhere.
+    """
+    random.seed(seed)
+    mindspore.set_seed(seed)  # also NumPy's legacy generator
+    mindspore.manual_seed(seed)
+
+
+def synchronize() -> None:
+    """Wait until everything launched so far has been computed."""
+    if not _armed:
+        with quiet():
+            mindspore.runtime.synchronize()
+        _armed.append(True)
+    mindspore.runtime.synchronize()
+
+
+_armed: list[bool] = []
+
+
+@dataclass(frozen=True)
+class SynchroniseProof:
+    """What `prove_synchronise` saw. Seconds are the least of several tries."""
+
+    operators: int
+    seconds: float
+    """for a chain of `operators` matrix products, launched and waited for"""
+    seconds_doubled: float
+    """for a chain twice as long"""
+    seconds_fetch: float
+    """for `asnumpy()` of the longer chain's result after the wait"""
+
+    @property
+    def ratio(self) -> float:
+        """Cost of the doubled chain over that of the chain: 2 when the clock sees the work."""
+        return self.seconds_doubled / self.seconds
+
+    @property
+    def holds(self) -> bool:
+        """True when the work is paid for before `synchronize` returns.
+
+        The doubled chain costs 1.5 to 2.7 times the chain (2 but for a busy neighbour during all tries of one of them),
+        and fetching costs less than a quarter of the chain: it would cost nearly all of it if nothing had waited.
+        """
+        return 1.5 <= self.ratio <= 2.7 and self.seconds_fetch < 0.25 * self.seconds
+
+    def as_record(self) -> dict[str, float | bool]:
+        """The proof as JSON can hold it."""
+        return {
+            "operators": self.operators,
+            "seconds": self.seconds,
+            "seconds_doubled": self.seconds_doubled,
+            "seconds_fetch": self.seconds_fetch,
+            "ratio": self.ratio,
+            "holds": self.holds,
+        }
+
+
+def prove_synchronise(*, operators: int = 12, tries: int = 11) -> SynchroniseProof:
+    """Show that `synchronize` waits: twice the operators cost twice the time, and nothing is left for `asnumpy`."""
+    matrix = _matrix_worth_waiting_for()
+    _chain(matrix, operators)
+    single, doubled, fetch = [], [], []
+    for _ in range(tries):  # alternating, so that a busy neighbour meets both lengths
+        single.append(_chain(matrix, operators)[0])
+        waited, fetched = _chain(matrix, 2 * operators)
+        doubled.append(waited)
+        fetch.append(fetched)
+    return SynchroniseProof(operators, min(single), min(doubled), min(fetch))
+
+
+def _matrix_worth_waiting_for() -> mindspore.Tensor:
+    """A square idempotent matrix whose product takes at least a millisecond: longer than launching it does."""
+    size = 512
+    while True:
+        matrix = mindspore.Tensor(np.full((size, size), 1 / size, np.float32))
+        _chain(matrix, 1)
+        if size >= 8192 or min(_total(matrix, 1) for _ in range(3)) >= 1e-3:
+            return matrix
+        size *= 2
+
+
+def _total(matrix: mindspore.Tensor, operators: int) -> float:
+    return sum(_chain(matrix, operators))
+
+
+def _chain(matrix: mindspore.Tensor, operators: int) -> tuple[float, float]:
+    """Seconds to launch `operators` products in a row and wait, and seconds to fetch one entry of the result then."""
+    synchronize()
+    start = time.perf_counter()
+    product = matrix
+    for _ in range(operators):
+        product = ops.matmul(product, matrix)
+    synchronize()
+    waited = time.perf_counter()
+    product.asnumpy()
+    return waited - start, time.perf_counter() - waited
+
+
+def peak_memory() -> int | str:
+    """Largest number of bytes MindSpore has held on its device, or "n/a: …" with the reason where it cannot say."""
+    if _current_device() == "CPU":
+        return "n/a: MindSpore's memory statistics are zero on CPU; see peak resident memory"
+    return int(mindspore.runtime.max_memory_allocated())
+
+
+def peak_resident_memory() -> int | str:
+    """Largest resident memory of this process in bytes (VmHWM), or "n/a: …" where the system does not tell.
+
+    Not `getrusage`: its maximum is inherited from the parent across fork and exec.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError as error:
+        return f"n/a: /proc/self/status cannot be read ({error.strerror})"
+    kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else "n/a: /proc/self/status has no VmHWM line"
+
+
+def _current_device() -> str:
+    return str(mindspore.get_context("device_target"))

@@ -1,0 +1,209 @@
+"""The convolution remedy: what has to be decided before MindSpore is imported.
+
+MindSpore 2.9.0 and 2.10.0 bundle oneDNN 3.10.1, which on CPUs with AVX-512 runs float32 convolutions in its reference
+loop, about a hundred times slower than before. Capped with `ONEDNN_MAX_CPU_ISA=AVX2` it takes the fast one again.
+oneDNN reads the variable once, when it is loaded.
+
+Whether a build is affected is measured, not looked up: a convolution is timed against a matrix product of equal work,
+in a fresh process, once for each MindSpore version and CPU; the answer is cached in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from ddpm_bench.errors import ConfigError
+from ddpm_bench.files import replacing
+from ddpm_bench.probe import ProbeError, ask
+
+VARIABLE = "ONEDNN_MAX_CPU_ISA"
+VALUE = "AVX2"
+SAME_MEANING = (VARIABLE, "DNNL_MAX_CPU_ISA")
+"""oneDNN reads both; if the user has set either, the choice is theirs."""
+
+SLOW_RATIO = 10.0
+"""A convolution is slow if it takes so many times as long as a matrix product of equal work.
+
+Measured 1.4 on MindSpore 2.7.0, 2.2 on 2.10.0 under the cap, and 83 to 423 in the trap, on two cores that ten programs
+shared. Ten is about the middle on a logarithmic scale: a factor of four to either side."""
+
+WORTHWHILE_SPEEDUP = 3.0
+"""The cap is applied only if it makes the convolution at least so many times faster; in the trap it is 200."""
+
+CACHE_SCHEMA = 1
+"""Of the cache file: 1 is {"schema", "convolution": {key: `Convolution`}}. Unknown ones are measured anew."""
+
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """How this MindSpore convolves on this CPU; seconds for one call each, the least of several."""
+
+    matmul: float
+    stock: float
+    """for a convolution with as many operations as `matmul`, nothing set"""
+    capped: float | None
+    """the same under `ONEDNN_MAX_CPU_ISA=AVX2`; None if `stock` is not slow"""
+
+    @property
+    def ratio(self) -> float:
+        """Convolution over matrix product of equal work, nothing set."""
+        return self.stock / self.matmul
+
+    @property
+    def slow(self) -> bool:
+        """True if this is the trap."""
+        return self.ratio > SLOW_RATIO
+
+    @property
+    def remedied(self) -> bool:
+        """True if the cap cures it."""
+        return self.capped is not None and self.stock / self.capped >= WORTHWHILE_SPEEDUP
+
+
+def apply(say: Callable[[str], None] | None = None) -> str | None:
+    """Set `ONEDNN_MAX_CPU_ISA` in this process if MindSpore needs it here; call before importing MindSpore.
+
+    Returns the sentence to tell the user and to record, or None if nothing is to be done: the variable is already set,
+    convolutions are fast, nothing helps, or MindSpore does not even import (whoever imports it next will say so).
+    `say` is told before measuring, which takes some seconds, once for each MindSpore version and CPU.
+    """
+    if any(os.environ.get(name) for name in SAME_MEANING):
+        return None
+    found = cached_convolution(say)
+    if found is None or not (found.slow and found.remedied):
+        return None
+    if "mindspore" in sys.modules:
+        return (
+            f"convolutions take {found.ratio:.0f} times as long as matrix products of equal work, and this process has "
+            f"already imported MindSpore, too late to cure it: set {VARIABLE}={VALUE} before starting Python"
+        )
+    os.environ[VARIABLE] = VALUE
+    return f"{VARIABLE}={VALUE} is set for this process: {_evidence(found)}"
+
+
+def _evidence(found: Convolution) -> str:
+    assert found.capped is not None
+    return (
+        f"without it, a convolution of MindSpore {mindspore_version()} takes {found.ratio:.0f} times as long here as a "
+        f"matrix product of equal work; with it, convolutions are {found.stock / found.capped:.0f} times faster"
+    )
+
+
+def mindspore_version() -> str | None:
+    """Version of the installed MindSpore, without importing it; None if there is none."""
+    try:
+        return importlib.metadata.version("mindspore")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def measure_convolution() -> Convolution:
+    """Time it now, in fresh processes, five to ten seconds. Raises `ProbeError` if MindSpore does not work."""
+    stock = ask("convolution", without=SAME_MEANING)
+    found = Convolution(stock["matmul"], stock["convolution"], None)
+    if not found.slow:
+        return found
+    capped = ask("convolution", without=SAME_MEANING, **{VARIABLE: VALUE})
+    return Convolution(found.matmul, found.stock, capped["convolution"])
+
+
+def cached_convolution(say: Callable[[str], None] | None = None) -> Convolution | None:
+    """The cached answer, or a new one, written to the cache if that is possible. None if MindSpore cannot be asked."""
+    if importlib.util.find_spec("mindspore") is None:
+        return None
+    path = _cache_path()
+    with _locked(path):  # so that two processes that start together measure one after the other, or once
+        found = _read(path)
+        if found is None:
+            if say is not None:
+                say("timing a convolution, once for this MindSpore and CPU")
+            with contextlib.suppress(ProbeError):
+                found = measure_convolution()
+                _write(path, found)
+    return found
+
+
+def remember(found: Convolution) -> None:
+    """Put a fresh measurement into the cache, for the processes that start next."""
+    path = _cache_path()
+    with _locked(path):
+        _write(path, found)
+
+
+def _cache_path() -> Path:
+    return Path(platformdirs.user_cache_dir("ddpm-bench")) / "convolution.json"
+
+
+def _key() -> str:
+    """Which machine and build an answer is for: version of MindSpore, CPU model, a digest of what the CPU can do."""
+    model, flags = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                model = value.strip()
+            elif name.strip() in ("flags", "Features"):
+                flags = value.strip()
+    return f"{mindspore_version()} | {model} | {hashlib.sha256(flags.encode()).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with the cache; without the lock if it cannot be had, for the cache is only a convenience."""
+    lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, filelock.Timeout):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _entries(path: Path) -> dict[str, object]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(record, dict) or record.get("schema") != CACHE_SCHEMA:
+        return {}
+    entries = record.get("convolution")
+    return entries if isinstance(entries, dict) else {}
+
+
+def _read(path: Path) -> Convolution | None:
+    """What the cache says about this machine and build, if it is anything that `_write` could have written."""
+    entry = _entries(path).get(_key())
+    if not isinstance(entry, dict) or set(entry) != {"matmul", "stock", "capped"}:
+        return None
+    seconds = [value for value in entry.values() if value is not None]
+    if not all(isinstance(value, float) and value > 0 for value in seconds) or len(seconds) < 2:
+        return None
+    return Convolution(**entry)
+
+
+def _write(path: Path, found: Convolution) -> None:
+    """Add `found` to the file, all of it or nothing; no cache is no failure."""
+    record = {"schema": CACHE_SCHEMA, "convolution": {**_entries(path), _key(): asdict(found)}}
+    with contextlib.suppress(OSError, ConfigError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -1,0 +1,79 @@
+"""From records to rows: what is averaged, what is refused, and when a timing counts as verified."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import records
+
+from benchmarks import summary
+
+
+def row(*measurements: records.Record) -> summary.Row:
+    (found,) = summary.rows(records.bench(*measurements))
+    return found
+
+
+def test_row_is_the_geometric_mean_of_process_medians() -> None:
+    two = row(records.measurement(seconds=[1.0, 1.0, 9.0]), records.measurement(process=1, seconds=[4.0, 4.0, 0.1]))
+    assert two.seconds == pytest.approx(2.0, rel=1e-15)
+
+
+def test_interval_is_students_on_logarithms() -> None:
+    two = row(records.measurement(seconds=[1.0]), records.measurement(process=1, seconds=[math.e]))
+    # two logs 0 and 1: mean 1/2, standard error 1/2, t(0.975, 1) = tan(0.475 pi) = 12.7062
+    half = math.tan(0.475 * math.pi) / 2
+    assert two.interval == pytest.approx((math.exp(0.5 - half), math.exp(0.5 + half)), rel=1e-9)
+
+
+def test_one_process_has_no_interval_and_detects_nothing() -> None:
+    one = row(records.measurement())
+    assert one.interval is None
+    assert one.detectable is None
+
+
+def test_rates_follow_from_work_and_operations() -> None:
+    one = row(records.measurement(seconds=[0.5]))
+    assert one.rate == pytest.approx(8.0)
+    assert one.flops_per_second == pytest.approx(2 * 49_774_854_144)
+    assert one.fraction_of_peak == pytest.approx(2 * 49_774_854_144 / 1.9e11)
+
+
+def test_compile_time_leaves_the_steady_call_out() -> None:
+    assert row(records.measurement(seconds=[0.5], first_call_seconds=6.0)).compile_seconds == pytest.approx(5.5)
+
+
+def test_invalid_processes_give_a_reason_and_no_number() -> None:
+    bad = row(records.measurement(seconds=[], invalid="zeros came back"))
+    assert bad.seconds is None
+    assert bad.rate is None
+    assert bad.invalid == ("zeros came back",)
+
+
+def test_modes_are_rows_of_their_own() -> None:
+    other = records.measurement(params={"device": "CPU", "mode": "pynative", "tuning": "tuned", "rounds": 3})
+    assert [r.mode for r in summary.rows(records.bench(records.measurement(), other))] == ["graph", "pynative"]
+
+
+def test_timing_is_verified_by_a_passing_record_of_the_same_code_and_machine() -> None:
+    assert summary.verified(records.verify(records.finding()), records.bench()) is None
+
+
+@pytest.mark.parametrize("key", ["code", "mindspore", "numpy", "cpu"])
+def test_timing_is_unverified_when_what_was_verified_differs(key: str) -> None:
+    reason = summary.verified(records.verify(records.finding(), **{key: "other"}), records.bench())
+    assert reason is not None
+    assert key in reason
+
+
+@pytest.mark.parametrize("status", ["failed", "error", "skipped", "unexpected_pass"])
+def test_timing_is_unverified_when_a_check_did_not_pass(status: str) -> None:
+    reason = summary.verified(records.verify(records.finding(), records.finding("KL-1", status)), records.bench())
+    assert reason is not None
+    assert "KL-1" in reason
+
+
+def test_timing_is_unverified_without_findings() -> None:
+    assert summary.verified(None, records.bench()) is not None
+    assert summary.verified(records.verify(), records.bench()) is not None

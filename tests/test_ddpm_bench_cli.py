@@ -1,0 +1,162 @@
+"""The command line: every mistake is one sentence and the documented exit code, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import records
+from PIL import Image
+
+from ddpm_bench import cli
+
+
+def run(*arguments: str | Path) -> int:
+    return cli.run_command([str(argument) for argument in arguments])
+
+
+def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on stderr, which must be a single line of this program's and no traceback."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("ddpm-bench: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "trian"),
+        (["verify", "--moed", "both"], "--mode"),
+        (["verify", "--mode", "fast"], "pynative"),
+        (["verify", "--subject", "no_such_module:Thing"], "no_such_module"),
+        (["verify", "--subject", "json:Nothing"], "Nothing"),
+        (["verify", "--subject", "nonsense"], "module:factory"),
+        (["verify", "--known-failures", "absent.toml"], "absent.toml"),
+        (["bench", "--device", "TPU"], "Ascend"),
+        (["train", "--preset", "digit", "--out", "x"], "digits"),
+        (["train", "--data", "digts", "--out", "x"], "digits"),
+        (["train", "--device", "Asend", "--out", "x"], "Ascend"),
+        (["train"], "--out"),
+        (["sample", "--checkpoint", "absent.safetensors", "--out", "x"], "absent.safetensors"),
+        (["compare", "absent.json", "absent.json"], "absent.json"),
+        (["report", "absent.json"], "absent.json"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_mistake_is_one_sentence_and_exit_code_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert told in sentence(capsys)
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stpes = 3", "steps"),
+        ("[diffusion]\nschedule = 'linaer'", "linear"),
+        ("[diffusion]\nnum_timesteps = 0", "0"),
+        ("[network]\nbase_chanels = 3", "base_channels"),
+        ("steps = 'many'", "integer"),
+        ("steps =", "TOML"),
+    ],
+)
+def test_mistake_in_a_configuration_is_one_sentence(
+    text: str, told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    assert run("train", "--config", file, "--out", tmp_path / "out") == 2
+    assert told in sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_without_images_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert run("train", "--data", tmp_path / "data", "--preset", "mnist", "--out", tmp_path / "out") == 2
+    assert "no image" in sentence(capsys)
+
+
+def test_broken_image_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "data" / "good.png")
+    (tmp_path / "data" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    assert run("train", "--data", tmp_path / "data", "--preset", "mnist", "--out", tmp_path / "out") == 2
+    assert "broken.png" in sentence(capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}", b"GIF89a and more, and more of it"])
+def test_foreign_or_truncated_checkpoint_is_one_sentence(
+    content: bytes, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(content)
+    assert run("sample", "--checkpoint", file, "--out", tmp_path / "out") == 2
+    assert "x.safetensors" in sentence(capsys)
+    assert file.read_bytes() == content
+
+
+def test_output_that_is_a_file_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("precious")
+    assert run("run", "--out", tmp_path / "out") == 2
+    assert "out" in sentence(capsys)
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+@pytest.mark.parametrize("verb", ["verify", "bench"])
+def test_pattern_that_matches_nothing_exits_with_3(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verb, "--only", "no-such-thing") == 3
+    assert "no-such-thing" in sentence(capsys)
+
+
+@pytest.mark.parametrize("verb", ["run", "doctor", "verify", "bench", "compare", "report", "train", "sample"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verb, "--help") == 0
+    assert "Usage: ddpm-bench" in capsys.readouterr().out
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert "ddpm-bench, version" in capsys.readouterr().out
+
+
+def test_comparison_of_equal_records_is_no_success_without_enough_processes(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps(records.bench(records.measurement())))
+    assert run("compare", file, file) == 3
+
+
+def test_slower_record_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, factor in (("old", 1.0), ("new", 1.5)):
+        rows = [records.measurement(process=i, seconds=[factor * (0.5 + 0.001 * i)]) for i in range(4)]
+        (tmp_path / f"{name}.json").write_text(json.dumps({**records.bench(*rows), "session": name}))
+    assert run("compare", tmp_path / "old.json", tmp_path / "new.json", "--json", tmp_path / "verdict.json") == 1
+    assert "slower" in capsys.readouterr().out
+    assert json.loads((tmp_path / "verdict.json").read_text())["verdicts"][0]["label"] == "slower"
+
+
+def test_report_prints_markdown_and_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(records.bench(records.measurement())))
+    assert run("report", tmp_path / "bench.json") == 0
+    assert capsys.readouterr().out.startswith("**Not verified.")
+    assert run("report", tmp_path / "bench.json", "--html", tmp_path / "page.html") == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_room_from_elsewhere_stops_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package `benchmarks` of somebody else's earlier on the path would be run in place of ours."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(cli.sys.modules, "benchmarks", raising=False)
+    assert run("bench", "--list") == 2
+    told = sentence(capsys)
+    assert str(tmp_path) in told
+    assert "benchmarks" in told

@@ -1,0 +1,221 @@
+"""Devices, modes, waiting and memory."""
+
+from __future__ import annotations
+
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import mindspore
+import numpy as np
+import psutil
+import pytest
+from mindspore import Tensor, nn, ops
+
+from ddpm_bench import device
+from ddpm_bench.errors import ConfigError
+
+
+class Twice(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
+    def construct(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+@pytest.fixture
+def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """`configure` as in a fresh process, and what it would have told MindSpore."""
+    told: list[str] = []
+    monkeypatch.setattr(device, "_configured", {})
+    monkeypatch.setattr(mindspore, "set_device", told.append)
+    monkeypatch.setattr(mindspore.runtime, "launch_blocking", lambda: told.append("launch_blocking"))
+    return told
+
+
+def test_unknown_device_offers_the_nearest(unconfigured: list[str]) -> None:
+    with pytest.raises(ConfigError, match="did you mean Ascend"):
+        device.configure("ascend")
+
+
+def test_absent_device_is_refused_with_its_reason(unconfigured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_gpu_reason", lambda: "unavailable: it is at the repair shop")
+    with pytest.raises(ConfigError, match=r"GPU is unavailable: it is at the repair shop; available are .*CPU"):
+        device.configure("GPU")
+    assert device.settings() == {}
+
+
+def test_tuning_is_recorded_and_left_out_on_request(unconfigured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert device.configure("CPU", tuned=False) == {"device": "CPU"}
+    assert device.configure("CPU") == {"device": "CPU", "launch_blocking": "on"}
+    assert unconfigured == ["CPU", "CPU", "launch_blocking"]
+    assert device.settings() == {"device": "CPU", "launch_blocking": "on"}
+
+
+def test_many_cores_are_not_tuned(unconfigured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(device.FEW_CORES + 1)))
+    assert device.configure("CPU") == {"device": "CPU"}
+
+
+def test_process_cannot_change_its_device(unconfigured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "available_devices", lambda: dict.fromkeys(device.DEVICES))
+    device.configure("CPU")
+    with pytest.raises(ConfigError, match=r"already computes on CPU.*start a new process for GPU"):
+        device.configure("GPU")
+
+
+def test_cpu_is_available_and_others_say_why_not() -> None:
+    found = device.available_devices()
+    assert list(found) == list(device.DEVICES)
+    assert found["CPU"] is None
+    for reason in (found["GPU"], found["Ascend"]):
+        assert reason is None or reason.startswith("unavailable: ")
+
+
+@pytest.mark.parametrize("name", ["gpu", "ascend"])
+def test_device_that_mindspore_sees_is_available(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getattr(mindspore.device_context, name), "is_available", lambda: True)
+    assert device.available_devices()[{"gpu": "GPU", "ascend": "Ascend"}[name]] is None
+
+
+@pytest.mark.parametrize(
+    ("present", "loadable", "reason"),
+    [
+        (False, False, "shows no"),
+        (True, False, "cannot load lib"),
+        (True, True, "could not load its"),
+    ],
+)
+@pytest.mark.parametrize("name", ["GPU", "Ascend"])
+def test_reason_tells_what_is_missing(
+    name: str, present: bool, loadable: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(getattr(mindspore.device_context, name.lower()), "is_available", lambda: False)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: present)
+    monkeypatch.setattr("pathlib.Path.glob", lambda *_: iter(["/dev/davinci0"] * present))
+    monkeypatch.setattr(device, "_loads", lambda _: loadable)
+    assert reason in str(device.available_devices()[name])
+
+
+def test_missing_library_is_found_missing() -> None:
+    assert device._missing_libraries("libc.so.6", "libno-such-library.so") == ["libno-such-library.so"]
+
+
+def test_graph_mode_compiles_and_pynative_does_not() -> None:
+    x = Tensor([1.0, 2.0])
+    for mode, graphs in (("pynative", 0), ("graph", 1)):
+        before = device.compile_count()
+        assert device.compiled(Twice(), mode)(x).asnumpy().tolist() == [2, 4]
+        assert device.compile_count() - before == graphs
+
+
+def test_unknown_mode_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean graph"):
+        device.compiled(Twice(), "grph")
+
+
+def test_whole_graph_ends_with_its_block_even_after_an_error() -> None:
+    before = mindspore.get_context("mode")
+    seen = []
+
+    def fail() -> None:
+        with device.whole_graph():
+            seen.append(mindspore.get_context("mode"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [mindspore.GRAPH_MODE]
+    assert mindspore.get_context("mode") == before == mindspore.PYNATIVE_MODE
+
+
+def test_graph_flops_counts_two_for_each_multiply_add() -> None:
+    dense = nn.Dense(5, 7, has_bias=False)
+    assert device.graph_flops(dense) is None
+    with device.whole_graph():
+        dense(Tensor(np.ones((3, 5), np.float32)))
+    assert device.graph_flops(dense) == 2 * 3 * 5 * 7
+
+
+def test_seed_repeats_python_numpy_and_mindspore() -> None:
+    def draws() -> list[float]:
+        device.seed_everything(3)
+        return [random.random(), np.random.rand(), float(ops.standard_normal((1,)).asnumpy()[0])]  # noqa: NPY002, S311 - the global generators are what is seeded
+
+    assert draws() == draws()
+
+
+def test_first_wait_is_armed_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def wait() -> None:
+        calls.append(logging.getLogger("anything").isEnabledFor(logging.ERROR))
+
+    monkeypatch.setattr(device, "_armed", [])
+    monkeypatch.setattr(mindspore.runtime, "synchronize", wait)
+    device.synchronize()
+    device.synchronize()
+    assert calls == [False, True, True]
+
+
+PROOF = """
+from ddpm_bench import device
+print(device.prove_synchronise().holds)
+device.synchronize = lambda: None
+print(device.prove_synchronise(tries=3).holds)
+"""
+
+
+def test_synchronise_waits_and_the_proof_notices_when_it_does_not() -> None:
+    """In its own process: `launch_blocking`, which another test may have set, would make every operator wait."""
+    done = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("doubled", "fetch", "holds"),
+    [(0.2, 0.001, True), (0.1, 0.001, False), (0.4, 0.001, False), (0.2, 0.1, False), (0.2, float("nan"), False)],
+)
+def test_proof_wants_twice_the_cost_and_nothing_left(doubled: float, fetch: float, holds: bool) -> None:
+    proof = device.SynchroniseProof(10, 0.1, doubled, fetch)
+    assert proof.holds is holds
+    assert proof.as_record()["holds"] is holds
+
+
+def test_cpu_has_no_memory_statistics_and_says_so() -> None:
+    assert str(device.peak_memory()).startswith("n/a: ")
+
+
+def test_device_memory_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_current_device", lambda: "GPU")
+    monkeypatch.setattr(mindspore.runtime, "max_memory_allocated", lambda: 12)
+    assert device.peak_memory() == 12
+
+
+def test_peak_resident_memory_is_at_least_what_is_resident_now() -> None:
+    peak = device.peak_resident_memory()
+    assert isinstance(peak, int)
+    assert peak >= psutil.Process().memory_info().rss > 2**20
+
+
+@pytest.mark.parametrize(
+    ("status", "peak"),
+    [
+        ("Name: x\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n", 2**21),
+        ("Name: x\n", "n/a: /proc/self/status has no VmHWM line"),
+    ],
+)
+def test_peak_resident_memory_is_the_high_water_mark(
+    status: str, peak: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pathlib.Path.read_text", lambda _: status)
+    assert device.peak_resident_memory() == peak
+
+
+def test_peak_resident_memory_tells_why_it_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    assert device.peak_resident_memory() == "n/a: /proc/self/status cannot be read (Permission denied)"

@@ -1,0 +1,59 @@
+"""The wheel holds three packages, one script and nothing that was not meant to be there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+DISTRIBUTION = importlib.metadata.distribution("ddpm-bench")
+
+
+def installed() -> list[PurePosixPath]:
+    """The files the wheel brought; an editable install has none of its own, so there is nothing to look at."""
+    names = [PurePosixPath(str(path)) for path in DISTRIBUTION.files or []]
+    if any("__editable__" in name.name or name.suffix == ".pth" for name in names):
+        pytest.skip("an editable install: the wheel itself is tested by `tox -e pkg`")
+    return names
+
+
+def test_wheel_brings_three_packages_and_no_other_name() -> None:
+    tops = {name.parts[0] for name in installed() if not name.parts[0].endswith(".dist-info")}
+    assert tops - {"..", "__pycache__"} == {"ddpm_bench", "verification", "benchmarks"}
+
+
+def test_wheel_carries_no_main_module() -> None:
+    assert not [name for name in installed() if name.name == "__main__.py"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ddpm_bench/py.typed",
+        "verification/py.typed",
+        "benchmarks/py.typed",
+        "verification/conftest.py",
+        "verification/test_subject.py",
+        "verification/data/digits.npy",
+        "benchmarks/conftest.py",
+        "benchmarks/templates/report.html",
+    ],
+)
+def test_wheel_carries_what_is_read_at_run_time(name: str) -> None:
+    assert PurePosixPath(name) in installed()
+
+
+def test_one_script_is_installed() -> None:
+    scripts = [point.name for point in DISTRIBUTION.entry_points if point.group == "console_scripts"]
+    assert scripts == ["ddpm-bench"]
+
+
+def test_every_dependency_has_its_reason_beside_it() -> None:
+    project = Path(__file__).parent.parent / "pyproject.toml"
+    if not project.exists():
+        pytest.skip("the source tree is not here")
+    block = project.read_text().split("dependencies = [", 1)[1].split("\n]", 1)[0]
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) > 10
+    assert not [line for line in lines if "#" not in line]

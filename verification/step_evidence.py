@@ -1,0 +1,136 @@
+"""Evidence about sampler steps: their coefficients one by one, their sum, and loops that take them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verification.affine import ALL, NOTHING, Reading, affine_output, read_neighbours
+from verification.check import Evidence
+from verification.diagnosis import diagnose
+from verification.loops import Loop
+from verification.oracle import ExactSchedule, exact
+from verification.oracle_gaussian import Array, Integers, StepCoefficients, ddim_coefficients, posterior_coefficients
+from verification.protocol import Subject
+from verification.step_rounding import StepBounds, ddim_bounds, fitting, propagated
+from verification.tolerance import compare, exactly
+
+MEAN_NAMES = {"x_t": "recip_sqrt_alpha", "eps_hat": "p_mean_coef_eps"}
+VARIANCE_NAMES = {"posterior": "posterior_variance", "beta": "beta"}
+SIGMA_NAMES = {"posterior": "sqrt_posterior_variance", "beta": "sqrt_beta"}
+
+
+def coefficient_evidence(
+    seen: Reading, step: StepCoefficients, bounds: StepBounds, tables: ExactSchedule, names: dict[str, str], what: str
+) -> Iterator[Evidence]:
+    """Evidence for each coefficient of a step that `names` lists (field -> the name that `diagnose` knows it by)."""
+    for field, known_as in names.items():
+        observed, expected = getattr(seen, field), getattr(step, field)
+        yield compare(
+            observed,
+            expected,
+            getattr(bounds, field),
+            where=f"{what}, coefficient of {field}",
+            labels=("t",),
+            reason="the affine step that conditioning Gaussians gives, within the rounding of its terms",
+            diagnosis=lambda o=observed, e=expected, k=known_as: diagnose(o, k, tables, truth=e),
+        )
+
+
+def affine_evidence(seen: Reading, step: StepCoefficients, bounds: StepBounds, what: str) -> Iterator[Evidence]:
+    """Evidence that nothing comes of nothing, also beside other columns, and that the parts of a step add up."""
+    yield exactly(
+        seen.output[:, NOTHING],
+        np.zeros(len(seen.output)),
+        where=f"{what} of zeros",
+        labels=("t",),
+        reason="x_t = 0, eps_hat = 0, z = 0 give 0: no offset, and nothing from the other elements of the batch",
+    )
+    inputs = seen.probe
+    allowed = propagated(bounds, inputs.x_t, inputs.eps_hat, inputs.z)
+    yield compare(
+        seen.output[:, ALL],
+        affine_output(step, inputs)[:, ALL],
+        allowed[:, ALL],
+        where=f"{what} of x_t, eps_hat and z together",
+        labels=("t",),
+        reason="the step is affine: together they give the sum of what each gives",
+    )
+
+
+def order_evidence(loop: Loop, timesteps: Array, what: str) -> Evidence:
+    """Evidence that a loop asked its model once at each of `timesteps`, in that order, the same t for all images."""
+    return exactly(
+        loop.t,
+        np.broadcast_to(timesteps[:, None], (len(timesteps), len(loop.x_T))).astype(loop.t.dtype),
+        where=f"{what}, call of the model",
+        labels=("i", "image"),
+        reason=f"the model is asked at {short_list(timesteps)}",
+    )
+
+
+def short_list(values: Array) -> str:
+    """The first three and the last of a sequence, for a sentence."""
+    shown = [str(int(value)) for value in values]
+    return ", ".join(shown if len(shown) < 6 else [*shown[:3], "...", shown[-1]])
+
+
+def steps_evidence(
+    loop: Loop, images: slice, expected: Array, allowed: Array, *, what: str, reason: str, diagnosis: str = ""
+) -> Evidence:
+    """Evidence that what followed each x_t of some `images` is `expected`, both (n, images, ...), within `allowed`."""
+    return compare(
+        loop.after[:, images],
+        expected,
+        allowed,
+        where=lambda index: f"{what}, t={loop.t[index[0], 0]}, image {images.start + index[1]}",
+        reason=reason,
+        diagnosis=diagnosis,
+    )
+
+
+def column(values: Array, like: Array) -> Array:
+    """(T,) coefficients shaped to multiply `like`, (T, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def ancestral_next(subject: Subject, tables: ExactSchedule, x_t: Array, eps_hat: Array) -> Array:
+    """The mean of x_{t-1} for x_t and eps_hat (T, ...), row t: the posterior mean at the x_0 they imply, clipped if so set."""
+    posterior = posterior_coefficients(tables)
+    x_0 = (x_t - column(tables.sqrt_one_minus_alpha_bar, x_t) * eps_hat) / column(tables.sqrt_alpha_bar, x_t)
+    if subject.clip_x_0:
+        x_0 = np.clip(x_0, -1, 1)
+    return np.asarray(column(posterior.x_0, x_t) * x_0 + column(posterior.x_t, x_t) * x_t)
+
+
+def ddim_next(
+    subject: Subject, tables: ExactSchedule, pairs: tuple[Integers, Integers], eta: float, x_t: Array, eps_hat: Array
+) -> Array:
+    """x_prev without its noise for `pairs` (t, t_prev), (n,) each, and x_t and eps_hat (n, ...): eps anew if x_0 is clipped."""
+    step = ddim_coefficients(tables, *pairs, eta)
+    signal, direction, _, per_x_t, per_eps = (column(values, x_t) for values in step)
+    x_0 = per_x_t * x_t - per_eps * eps_hat
+    if subject.clip_x_0:
+        x_0 = np.clip(x_0, -1, 1)
+        eps_hat = (per_x_t * x_t - x_0) / per_eps
+    return np.asarray(signal * x_0 + direction * eps_hat)
+
+
+def neighbours(subject: Subject, tables: ExactSchedule, eta: float) -> tuple[Reading, StepCoefficients, StepBounds]:
+    """What `ddim_step` does from each t to t - 1, what it should do, and how exactly, given how it is evidently made."""
+    t = np.arange(subject.num_timesteps)
+    seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
+    return seen, step, fitting_bounds(seen, step, ddim_bounds(subject, tables, t, t - 1, eta))
+
+
+def fitting_bounds(seen: Reading, step: StepCoefficients, bounds: tuple[StepBounds, ...]) -> StepBounds:
+    """For each coefficient the bound that fits how it is made."""
+    return StepBounds(
+        *(
+            fitting(getattr(seen, field), getattr(step, field), [getattr(bound, field) for bound in bounds])
+            for field in StepBounds._fields
+        )
+    )
+
+

@@ -1,0 +1,173 @@
+"""How far a correctly programmed sampler step may be from its exact coefficients, and why.
+
+Rule T1 of `tolerance.py`: the products and sums of a step round relative to what is added, whatever order they are done in. To that
+comes what float64 does to the tables (`ExactSchedule.rounding`, rule T3: mostly the cancellation in 1 - alpha_bar) and, for sigma, the
+kernel of an exponential, because half the log variance is a usual way to store it (rule T4).
+
+The roundings a step may take, whichever of the usual forms it has: the table entry, its cast, the product, twice over
+(x_0 first, then the posterior), the sum of two means, the sum with the noise. Eight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from verification.oracle import U64, ExactSchedule
+from verification.oracle_gaussian import (
+    Array,
+    Integers,
+    ddim_coefficients,
+    log_ratio,
+    posterior_coefficients,
+    step_variance,
+)
+from verification.protocol import Subject, dtype_of
+from verification.tolerance import kernel_bound, smallest, unit_roundoff
+
+ROUNDINGS = 8  # see above
+TELLING = 10.0  # see `fitting`
+ENOUGH = 12
+
+
+class StepBounds(NamedTuple):
+    """Absolute bounds on the coefficients of x_t, eps_hat and z, one entry a step."""
+
+    x_t: Array
+    eps_hat: Array
+    z: Array
+
+
+def relative(tables: ExactSchedule, name: str) -> Array:
+    """Relative error, (T,), of a table in a correct float64 program, undeclared betas included."""
+    return np.asarray(tables.rounding[name] + tables.delta[name])
+
+
+def exp_error(dtype: str, reach: float) -> float:
+    """Relative error of `exp` for arguments up to `reach`; half precision types compute it wider and round."""
+    if dtype in ("float64", "float32"):
+        return float(kernel_bound("exp", 1.0, dtype=dtype, reach=reach))
+    return 4 * unit_roundoff(dtype)
+
+
+def sigma_error(tables: ExactSchedule, variance: str, dtype: str) -> Array:
+    """Relative error of sigma, (T,): a stored root, or the exponential of half a stored log variance.
+
+    The logarithm is rounded when it is stored and again when it is halved: u times its size, which becomes a relative
+    error of the exponential.
+    """
+    u = unit_roundoff(dtype)
+    half_log = np.abs(np.log(step_variance(tables, variance))) / 2
+    of_table = relative(tables, "posterior_variance" if variance == "posterior" else "beta") / 2
+    if variance == "posterior" and len(of_table) > 1:
+        of_table = np.append(of_table[1], of_table[1:])  # the first entry is the second's
+    kernel = exp_error(dtype, float(half_log.max()))
+    return np.asarray(of_table + 2 * u * half_log + kernel + ROUNDINGS * u)
+
+
+def mean_bounds(tables: ExactSchedule, dtype: str) -> tuple[Array, Array]:
+    """Absolute bounds on the coefficients of x_t and eps_hat in the mean of the reverse step, (T,) each."""
+    u, a, v = unit_roundoff(dtype), relative(tables, "alpha_bar"), relative(tables, "one_minus_alpha_bar")
+    of_x_0, of_x_t = relative(tables, "posterior_coef_x_0"), relative(tables, "posterior_coef_x_t")
+    posterior = posterior_coefficients(tables)
+    per_x_0 = posterior.x_0 / tables.sqrt_alpha_bar
+    x_t = per_x_0 * (of_x_0 + a / 2 + ROUNDINGS * u) + posterior.x_t * (of_x_t + ROUNDINGS * u)
+    eps_hat = per_x_0 * tables.sqrt_one_minus_alpha_bar * (of_x_0 + (a + v) / 2 + ROUNDINGS * u)
+    return x_t + smallest(dtype), eps_hat + smallest(dtype)
+
+
+def ancestral_bounds(subject: Subject, tables: ExactSchedule) -> StepBounds:
+    """Bounds for `p_step` at every t; at t = 0 there is no noise, to the bit."""
+    dtype = dtype_of(subject)
+    z = np.sqrt(step_variance(tables, subject.variance)) * sigma_error(tables, subject.variance, dtype)
+    z[0] = 0.0
+    return StepBounds(*mean_bounds(tables, dtype), z)
+
+
+def ddim_bounds(
+    subject: Subject, tables: ExactSchedule, t: Integers, t_prev: Integers, eta: float
+) -> tuple[StepBounds, StepBounds, StepBounds]:
+    """Bounds for `ddim_step` on pairs (t, t_prev), (n,) each, for three correct ways to program it, the most exact first.
+
+    1. The coefficients of x_t and eps_hat are made in float64 and cast once: rounding is relative to each.
+    2. x_0 is formed on the way: rounding is relative to the parts whose difference the coefficient of eps_hat is.
+    3. As 2, and all is computed in the subject's own type from its stored alpha_bar, where 1 - alpha_bar and 1 - r,
+       r = alpha_bar_t / alpha_bar_prev, cancel. Rule T3: an error of alpha_bar is magnified by alpha_bar / (1 - alpha_bar) and by r / (1 - r).
+    """
+    u = unit_roundoff(dtype_of(subject))
+    through_x_0 = _through_x_0(subject, tables, t, t_prev, eta, U64)
+    at_once = _through_x_0(subject, tables, t, t_prev, eta, U64, arithmetic=U64)
+    step = ddim_coefficients(tables, t, t_prev, eta).affine
+    return (
+        StepBounds(*(b + ROUNDINGS * u * np.abs(c) for b, c in zip(at_once, step, strict=True))),
+        through_x_0,
+        _through_x_0(subject, tables, t, t_prev, eta, u),
+    )
+
+
+def _through_x_0(
+    subject: Subject, tables: ExactSchedule, t: Integers, t_prev: Integers, eta: float, made_in: float, arithmetic: float = 0
+) -> StepBounds:
+    """Bounds when x_0 is formed in a type of roundoff `arithmetic` (0: the subject's), with coefficients made in `made_in`."""
+    u = arithmetic or unit_roundoff(dtype_of(subject))
+    step = ddim_coefficients(tables, t, t_prev, eta)
+    a, v, jump = _pair_errors(tables, t, t_prev, made_in)
+    x_t = step.signal * step.per_x_t * (a + ROUNDINGS * u)
+    eps_hat = step.signal * step.per_eps * (a + v / 2 + ROUNDINGS * u)
+    left = (step.direction**2 + 2 * step.z**2) * (v + ROUNDINGS * made_in) + step.z**2 * jump
+    off = np.sqrt(step.direction**2 + left) - np.sqrt(np.maximum(step.direction**2 - left, 0.0))
+    direction = off + ROUNDINGS * u * step.direction
+    if subject.clip_x_0:  # eps is derived anew, (x_t - sqrt(a) x_0) / sqrt(v): rounding is relative to both parts
+        rederived = step.direction * step.per_x_t / step.per_eps * (a + v / 2 + ROUNDINGS * unit_roundoff(dtype_of(subject)))
+        x_t = x_t + 2 * rederived
+        direction = direction + 2 * rederived * step.per_eps / step.per_x_t
+    tiny = smallest(dtype_of(subject))
+    return StepBounds(x_t + tiny, eps_hat + direction + tiny, step.z * ((v + jump) / 2 + ROUNDINGS * u))
+
+
+def _pair_errors(
+    tables: ExactSchedule, t: Integers, t_prev: Integers, u: float
+) -> tuple[Array, Array, Array]:
+    """Relative errors of alpha_bar, of 1 - alpha_bar (the larger of the two steps' each) and of 1 - r, in a type of roundoff `u`."""
+    of_a, of_v = relative(tables, "alpha_bar"), relative(tables, "one_minus_alpha_bar")
+    if u > U64:
+        of_v = of_v + 2 * u * tables.alpha_bar / tables.one_minus_alpha_bar
+        of_a = of_a + u
+    start = t_prev < 0
+    a = np.maximum(of_a[t], np.where(start, 0.0, of_a[t_prev]))
+    v = of_v[t] + np.where(start, 0.0, of_v[t_prev])
+    log_r = log_ratio(tables, t, t_prev)
+    own = np.maximum(tables.rounding["alpha_bar"][t], U64) * 2 + 4 * u  # r is a quotient of two of them
+    jump = own * np.exp(log_r) / -np.expm1(log_r) + tables.delta["beta"].max()
+    return a, v, jump
+
+
+def fitting(observed: Array, expected: Array, bounds: Sequence[Array]) -> Array:
+    """The first of `bounds`, from narrow to wide, that fits how `observed` was evidently made.
+
+    Entries tell where the next bound is at least ten times as wide: a program that rounds as the wider bound allows breaks the
+    narrower one there three times out of five or more. If among twelve of them or more at most one, or a tenth, does,
+    then the program does not round like that, and what breaks the narrow bound is a wrong entry. (By chance all but one of
+    twelve keep a bound that each breaks with probability 0.6 in 3 of 10 000 programs.)
+    """
+    error = np.abs(observed - expected)
+    for bound, wider in pairwise(bounds):
+        telling = wider > TELLING * bound
+        broken, count = np.sum((error > bound) & telling), np.sum(telling)
+        if count >= ENOUGH and broken <= max(1, count // 10):
+            return bound
+    return bounds[-1]
+
+
+def propagated(bounds: StepBounds, x_t: Array, eps_hat: Array, z: Array) -> Array:
+    """What bounds on the coefficients, (n,), allow of the output for inputs (n, ...)."""
+
+    def over(bound: Array) -> Array:
+        return bound.reshape(-1, *[1] * (x_t.ndim - 1))
+
+    return np.asarray(
+        over(bounds.x_t) * np.abs(x_t) + over(bounds.eps_hat) * np.abs(eps_hat) + over(bounds.z) * np.abs(z)
+    )
