@@ -1,7 +1,10 @@
 """pytest's part of a worker process: which cases run, on what, and the row each of them leaves.
 
 A worker is `pytest benchmarks/test_….py --clock-job FILE --benchmark-json FILE`; the runner writes the job. By hand,
-`pytest benchmarks/test_unet.py --benchmark-enable` times every case there in graph mode on the CPU.
+
+    pytest benchmarks/test_unet.py --benchmark-enable --clock-reference verification.oracle_network:predict -k digits
+
+times cases of that module in graph mode on the CPU.
 
 MindSpore is imported once the command line is read and before the timed modules are, so that importing is timed apart.
 """
@@ -25,7 +28,7 @@ import pytest
 from benchmarks import timing
 from benchmarks.cases import CASES, PEAKS, Case
 from benchmarks.environment import refuse_disguises
-from benchmarks.gates import Network, Reference
+from benchmarks.gates import Invalid, Network, Reference
 from benchmarks.measurement import BenchmarkError
 
 
@@ -55,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("clock")
     group.addoption("--clock-job", type=Path, help="the runner's job file")
     group.addoption("--clock-failures", type=Path, help="where to write, as JSON, why which case gave no row")
+    group.addoption("--clock-reference", help='without a job: "module:function" of the network\'s float64 reference')
 
 
 JOB = pytest.StashKey[Job]()
@@ -69,7 +73,7 @@ SEED = 0
 def pytest_configure(config: pytest.Config) -> None:
     """Read the job, and refuse to measure under variables that disguise the measurement."""
     path = config.getoption("clock_job")
-    config.stash[JOB] = read_job(path) if path else Job()
+    config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     config.stash[FAILURES] = {}
     try:
         refuse_disguises(os.environ)
@@ -131,6 +135,8 @@ class MindSpore:
     import_seconds: float
     shim: Any
     """`ddpm_bench.device`"""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """what `device.configure` has set for the tuning"""
     _canary: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -222,17 +228,21 @@ def machine(job: Job, pytestconfig: pytest.Config) -> MindSpore:
     devices = device.available_devices()
     pytestconfig.stash[SEEN] = {"devices": devices}
     settings = device.configure(job.device, tuned=job.tuning != "stock")
-    pytestconfig.stash[SEEN] = {"devices": devices, "settings": settings}
-    found = MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device)
+    found = MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device, settings)
     found.canary()
     return found
 
 
+def no_reference(*_: object) -> Any:
+    """In the place of a reference that was not named: without one no output can be called right."""
+    raise Invalid("no reference was named, so outputs cannot be checked: give --clock-reference MODULE:FUNCTION")
+
+
 @pytest.fixture(scope="session")
-def reference(job: Job) -> Reference | None:
+def reference(job: Job) -> Reference:
     """The network's reference that the job names."""
     if job.reference is None:
-        return None
+        return no_reference
     module, _, function = job.reference.partition(":")
     found: Reference = getattr(importlib.import_module(module), function)
     return found

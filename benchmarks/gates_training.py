@@ -29,6 +29,8 @@ from benchmarks.gates import SAFETY, UNIT_ROUNDOFF, Array, Invalid, Network, com
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's constants as its authors recommend them."""
 
+UPDATE_ROUNDINGS = 530
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -81,10 +83,14 @@ def check(run: Run, network: Network, alpha_bar: Array, x_0: Array, t: NDArray[A
 
 
 def check_last_update(run: Run, name: str) -> dict[str, float]:
-    """The step seen is the step computed, but for the rounding of W itself and of eight operations on the step."""
+    """The step seen is the step computed, but for the rounding of W itself and of the step.
+
+    Of the step's own `UPDATE_ROUNDINGS` nearly all come from β₂: rounded to float32 it moves 1 − β₂ = .001 a thousand
+    times as much, of which the root takes half.
+    """
     after, expected = np.asarray(run.seen[-1][name], np.float64), update(run, name)
     observed = np.asarray(run.seen[-2][name], np.float64) - after
-    allowed = UNIT_ROUNDOFF * float(2 * np.abs(after).max() + 16 * np.abs(expected).max())
+    allowed = UNIT_ROUNDOFF * float(2 * np.abs(after).max() + UPDATE_ROUNDINGS * np.abs(expected).max())
     return compare(observed, expected, allowed, what=f"the last update of {name}")
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +70,10 @@ def read(directory: Path) -> History:
     history = History()
     for path in sorted(directory.glob("*.jsonl")):
         try:
-            lines = path.read_bytes().splitlines()
+            content = path.read_bytes()
         except OSError as error:
             raise BenchmarkError(f"cannot read {path}: {error.strerror}") from None
-        history.records.extend(_records(lines, path, history.notes))
+        history.records.extend(_records(content, path, history.notes))
     return history
 
 
@@ -89,9 +89,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
     file.seek(0)
     present = file.read()
-    stored = [line for line in map(_decode, present.splitlines()) if line is not None]
-    if present.endswith(b"\n"):
-        _check_header(stored, path)
+    stored = [line for line in _decoded(present, path) if line is not None]
     header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
     known = set(map(_identity, stored))
     fresh = [line for line in lines if _identity(line) not in known]
@@ -142,18 +140,26 @@ def _identity(line: Mapping[str, Any]) -> tuple[object, object]:
     return (line.get("session"), line.get("cell"))
 
 
-def _check_header(stored: Sequence[Record], path: Path) -> Record:
-    """The environment in the first line that is whole. Raises `BenchmarkError` unless it opens a history."""
-    first = stored[0] if stored else {}
-    if first.get("kind") != "history" or not isinstance(first.get("environment"), dict):
+def _decoded(content: bytes, path: Path) -> list[Record | None]:
+    """The lines in `content`, None for a damaged one. Raises `BenchmarkError` unless the first whole one opens a store.
+
+    Where no line was ever completed, the first write was interrupted and nothing is stored yet.
+    """
+    lines = [_decode(raw) for raw in content.splitlines()]
+    first = next((line for line in lines if line is not None), None)
+    if first is not None or b"\n" in content:
+        _check_header(first or {}, path)
+    return lines
+
+
+def _check_header(line: Record, path: Path) -> None:
+    if line.get("kind") != "history" or not isinstance(line.get("environment"), dict):
         raise BenchmarkError(f"{path} is not a history of ddpm-bench: its first line does not say so")
-    if first.get("schema") != SCHEMA:
+    if line.get("schema") != SCHEMA:
         raise BenchmarkError(
-            f"{path} has schema {first.get('schema')!r} and this version reads schema {SCHEMA}: "
+            f"{path} has schema {line.get('schema')!r} and this version reads schema {SCHEMA}: "
             "use the version of ddpm-bench that wrote it"
         )
-    environment: Record = first["environment"]
-    return environment
 
 
 def _decode(raw: bytes) -> Record | None:
@@ -165,20 +171,18 @@ def _decode(raw: bytes) -> Record | None:
     return value if isinstance(value, dict) else None
 
 
-def _records(lines: list[bytes], path: Path, notes: list[str]) -> list[Record]:
-    """The records in the `lines` of one file; a sentence goes to `notes` for each line that is damaged."""
-    decoded = [_decode(raw) for raw in lines]
+def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
+    """The records in the `content` of one file; a sentence goes to `notes` for each line that is damaged."""
+    decoded = _decoded(content, path)
     notes += [
         f"line {number} of {path} is damaged, as by an interrupted write, and is left out"
         for number, line in enumerate(decoded, start=1)
         if line is None
     ]
     whole = [line for line in decoded if line is not None]
-    if len(lines) == 1 and not whole:  # the first write was interrupted: nothing was stored yet
-        return []
-    environment = _check_header(whole, path)
     records: dict[object, Record] = {}
     for line in whole[1:]:
+        environment = whole[0]["environment"]
         record = _session(records, environment, line)
         if "measurement" in line:
             record["measurements"].append(line["measurement"])

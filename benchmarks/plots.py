@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -28,7 +29,7 @@ _VARIABLES = {
     **{colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)},
 }  # fmt: skip
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # Matplotlib types the names of its settings one by one
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.size": 10.0,
@@ -61,7 +62,7 @@ class Interval:
 def ratios(labels: Sequence[str], values: Sequence[float], failed: Sequence[bool]) -> str:
     """Error over bound for every check on a logarithmic axis; the line at 1 is where a check fails.
 
-    `values`: the ratios, dimensionless; a zero (bit equality) is drawn at the left edge, what is not finite at the right.
+    `values`: the ratios, dimensionless; zero (bit equality) is drawn at the left edge, what is not finite at the right.
     """
     floor, ceiling = 1e-6, 1e2
     with rc_context(_STYLE):
@@ -97,7 +98,7 @@ def intervals(rows: Sequence[Interval], unit: str) -> str:
         return _svg(figure, "intervals")
 
 
-def stacked(labels: Sequence[str], parts: dict[str, Sequence[float]], unit: str) -> str:
+def stacked(labels: Sequence[str], parts: Mapping[str, Sequence[float]], unit: str) -> str:
     """Where the time before the first result goes: stacked bars, one row a case, one colour a part."""
     with rc_context(_STYLE):
         figure, axes = _rows(len(labels), row_height=22)
@@ -112,7 +113,7 @@ def stacked(labels: Sequence[str], parts: dict[str, Sequence[float]], unit: str)
         return _svg(figure, "stacked")
 
 
-def bars(labels: Sequence[str], values: Sequence[float], peaks: dict[str, float], unit: str) -> str:
+def bars(labels: Sequence[str], values: Sequence[float], peaks: Mapping[str, float], unit: str) -> str:
     """Arithmetic rates as bars in `unit`, with the measured `peaks` of the machine as labelled lines."""
     with rc_context(_STYLE):
         figure, axes = _rows(len(labels), row_height=22)

@@ -127,7 +127,8 @@ def run(
     """
     settings = dict(tunings or {"stock": {}})
     inherited = dict(os.environ if variables is None else variables)
-    environment.refuse_disguises(inherited)
+    for setting in settings.values():
+        environment.refuse_disguises(worker_variables(inherited, setting))
     owned = {name for setting in settings.values() for name in setting}
     base = {name: value for name, value in inherited.items() if name not in owned}
     session = _Session(plan, reference, settings, base, on_progress or (lambda *_: None), timeout)
@@ -146,7 +147,7 @@ class _Session:
     """of the workers, but for those that tell the tunings apart"""
     on_progress: OnProgress
     timeout: float
-    started: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
     measurements: list[Measurement] = field(default_factory=list)
     unavailable: list[dict[str, str]] = field(default_factory=list)
     rates: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -160,6 +161,7 @@ class _Session:
 
     def go(self) -> None:
         """The peak, every arm in rounds, the peak again."""
+        self.started = time.perf_counter()
         self.waiting = [_peak_job(self.plan, "CPU")] * 2
         devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
         elsewhere = [device for device in devices if device != "CPU"]
@@ -212,10 +214,10 @@ class _Session:
     def _measure(self, job: Job) -> None:
         """Run a job of the plan, unless the budget has no room for it or an earlier round has lost a worker already.
 
-        The latter so that arms differ by one process at most.
+        The latter so that arms differ by one process at most. A worker of a new arm takes no less than the peak's.
         """
         late = any(other.process < job.process for other in self.dropped)
-        if late or self._left() <= self.spent.get(job.arm, 0.0):
+        if late or self._left() <= self.spent.get(job.arm, self._peak_seconds):
             self.waiting.remove(job)
             self.dropped.append(job)
         else:
@@ -257,8 +259,11 @@ class _Session:
         """Seconds of the budget for workers of the plan; what the peak at the end needs is kept back."""
         if self.plan.budget is None:
             return math.inf
-        reserve = self.spent[_peak_job(self.plan, "CPU").arm]
-        return self.plan.budget - (time.perf_counter() - self.started) - reserve
+        return self.plan.budget - (time.perf_counter() - self.started) - self._peak_seconds
+
+    @property
+    def _peak_seconds(self) -> float:
+        return self.spent[_peak_job(self.plan, "CPU").arm]
 
     def _expected(self, job: Job) -> float:
         """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""

@@ -103,7 +103,7 @@ class Row:
 
 def rows(record: Record) -> list[Row]:
     """The rows of a bench `record`, in the order in which their cells first appear."""
-    cells: dict[tuple[str, ...], list[Measurement]] = {}
+    cells: dict[tuple[str, str, str, str], list[Measurement]] = {}
     for measurement in measurements(record):
         cells.setdefault(measurement.cell, []).append(measurement)
     peak = fastest(record.get("peaks", {}))
@@ -115,7 +115,7 @@ def fastest(peaks: dict[str, dict[str, float]]) -> float | None:
     return max((float(peak["best"]) for peak in peaks.values()), default=None)
 
 
-def _row(cell: tuple[str, ...], found: Sequence[Measurement], peak: float | None) -> Row:
+def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: float | None) -> Row:
     valid = [measurement for measurement in found if measurement.invalid is None]
     first = found[0]
     return Row(

@@ -15,7 +15,7 @@ from benchmarks.conftest import SEED, MindSpore
 from benchmarks.timing import Kept, Workload
 
 
-def matmul(case: Case, machine: MindSpore, _: gates.Reference | None) -> Workload:
+def matmul(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
     """The product of two large float32 matrices, PyNative; held against a few rows of it in float64."""
     size = case.params["size"]
     a, b = np.random.default_rng(SEED).standard_normal((2, size, size)).astype(np.float32)

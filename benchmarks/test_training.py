@@ -31,6 +31,7 @@ def training_step(case: Case, machine: MindSpore, reference: gates.Reference) ->
     where = placement(cell)
     watched = {name: parameter for name, parameter in cell.parameters_and_names() if name in WATCHED}
     step = TrainStep(cell, diffusion, clip_norm=CLIP_NORM, mode=machine.mode)
+    no_dropout = np.zeros(0, np.int32)
     x_0, t, eps = _batch(batch, cell.config.in_channels, cell.config.image_size)
     losses: list[float] = []
     seen: list[gates_training.Arrays] = []
@@ -40,7 +41,7 @@ def training_step(case: Case, machine: MindSpore, reference: gates.Reference) ->
         return ()
 
     def call() -> float:
-        loss, _ = step(x_0, t, eps, learning_rate=LEARNING_RATE, ema_decay=EMA_DECAY)
+        loss, _ = step(x_0, t, eps, no_dropout, learning_rate=LEARNING_RATE, ema_decay=EMA_DECAY)
         losses.append(loss)
         return loss
 

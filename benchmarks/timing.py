@@ -48,6 +48,10 @@ class Machine(Protocol):
     def mode(self) -> str:
         """The mode that was asked for: "graph" or "pynative"."""
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What was set in this process for the tuning."""
+
     def synchronize(self) -> None:
         """Wait until everything launched so far has been computed."""
 
@@ -191,7 +195,10 @@ def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[
     fetch_seconds = time.perf_counter() - start
     _check_waited(fetch_seconds, watch.wall / watch.rounds)
     gate = dict(workload.gate(kept))
-    return {"canary": canary, **counts, **workload.placement, "fetch_seconds": fetch_seconds, "gate": gate}
+    return {
+        "canary": canary, **counts, **workload.placement, "settings": dict(machine.settings),
+        "fetch_seconds": fetch_seconds, "gate": gate,
+    }  # fmt: skip
 
 
 def _check_mode(mode: str, counts: Mapping[str, int]) -> None:

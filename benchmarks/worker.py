@@ -104,8 +104,9 @@ def _prepare(job: Job, folder: Path, reference: str | None) -> list[str]:
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings
     modules = dict.fromkeys(str(_file(case.module)) for case in job.cases)
     return [
-        sys.executable, "-m", "pytest", "-q", "-c", "pytest.ini", "--rootdir", ".", "-p", "no:cacheprovider",
-        "-p", "pytest_benchmark.plugin", "--benchmark-enable", "--benchmark-json", "rows.json",
+        sys.executable, "-m", "pytest", "-q", "--capture=no", "-c", "pytest.ini", "--rootdir", ".",
+        "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "--benchmark-enable",
+        "--benchmark-json", "rows.json",
         "--clock-job", "job.json", "--clock-failures", "failures.json", *modules,
     ]  # fmt: skip
 

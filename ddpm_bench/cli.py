@@ -176,7 +176,8 @@ def judged(
 ) -> tuple[list[Finding], list[Subject]]:
     """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects."""
     from ddpm_bench.progress import Pace, shown
-    from verification.check import plan, run_checks
+    from verification.check import run_checks
+    from verification.plan import plan
     from verification.protocol import gate_specs
 
     if subject == OWN:

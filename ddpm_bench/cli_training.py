@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,7 +51,8 @@ def train(
     from ddpm_bench import train as training
     from ddpm_bench.progress import shown
 
-    choices = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "mode": mode}
+    choices: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    choices |= {"seed": seed, "mode": mode}
     run, images = _resumed(out, data, preset, config_file) if resume else _new(data, preset, config_file)
     run = replace(run, **{name: value for name, value in choices.items() if value is not None})
     with shown("training") as report:
@@ -61,6 +62,7 @@ def train(
 
 def _new(data: str | None, preset: str | None, config_file: Path | None) -> tuple[TrainConfig, Dataset]:
     """The run that the options describe, and its images."""
+    from ddpm_bench import data as data_module
     from ddpm_bench.config import from_mapping, load_config
 
     name = data or "digits"
@@ -68,6 +70,7 @@ def _new(data: str | None, preset: str | None, config_file: Path | None) -> tupl
     if config_file:
         run = load_config(config_file, preset_name=preset)
     elif network is None:
+        data_module.load(name)  # a name that is no data at all is the first thing to say
         raise ConfigError(f"the images in {name} fit any network: name one with --preset or --config")
     else:
         run = from_mapping({}, preset_name=network)

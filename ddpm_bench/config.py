@@ -124,18 +124,22 @@ def load_config(path: Path | str, *, preset_name: str | None = None) -> TrainCon
     the file as well is an error. Raises `ConfigError` for a missing or malformed file, an unknown key, and a value of
     the wrong type or outside its range; each names the file.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text) if Path(path).suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except ValueError as error:  # both parsers' errors, and bytes that are not UTF-8
-        kind = "JSON" if Path(path).suffix == ".json" else "TOML"
-        raise ConfigError(f"{path} is not {kind}: {error}") from None
+    content = _read(path)
     try:
         return from_mapping(content, preset_name=preset_name)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _read(path: Path | str) -> object:
+    kind = "JSON" if Path(path).suffix == ".json" else "TOML"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except ValueError as error:  # both parsers' errors, and bytes that are not UTF-8
+        raise ConfigError(f"{path} is not {kind}: {error}") from None
 
 
 def from_mapping(content: object, *, preset_name: str | None = None) -> TrainConfig:
@@ -144,21 +148,16 @@ def from_mapping(content: object, *, preset_name: str | None = None) -> TrainCon
     Raises `ConfigError` as `load_config` does, without the file's name.
     """
     top = dict(_mapping("the configuration", content))
-    network = dict(_mapping("network", top.pop("network", {})))
+    changes = dict(_mapping("network", top.pop("network", {})))
     diffusion = _mapping("diffusion", top.pop("diffusion", {}))
-    named = network.pop("preset", None)
+    named = changes.pop("preset", None)
     if named is not None and preset_name is not None and named != preset_name:
         raise ConfigError(f"the network is to be {preset_name!r} but the configuration says {named!r}: name one")
-    base = TrainConfig(network=preset(_typed(str, named or preset_name or "digits", "preset")))
-    return _changed(
-        replace(
-            base,
-            network=_changed(base.network, network, known=("preset",)),
-            diffusion=_changed(base.diffusion, diffusion),
-        ),
-        top,
-        known=("network", "diffusion"),
+    base = preset(_typed(str, named or preset_name or "digits", "preset"))
+    config = TrainConfig(
+        network=_changed(base, changes, known=("preset",)), diffusion=_changed(DiffusionConfig(), diffusion)
     )
+    return _changed(config, top, known=("network", "diffusion"))
 
 
 def as_mapping(config: TrainConfig) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _folder(folder: Path, image_size: int, channels: int) -> Dataset:
     if not paths:
         raise ConfigError(f"{folder} holds no images: expected files ending in {', '.join(sorted(SUFFIXES))}")
     pixels = np.stack([_read(path, image_size, channels) for path in paths])
-    return Dataset(str(folder), from_uint8(pixels.transpose(0, 3, 1, 2)))
+    return Dataset(str(folder.resolve()), from_uint8(pixels.transpose(0, 3, 1, 2)))
 
 
 def _read(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:

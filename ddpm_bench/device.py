@@ -24,7 +24,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -74,10 +73,22 @@ def configure(device: str = "CPU", *, tuned: bool = True) -> dict[str, str]:
     reason = available_devices()[device]
     if reason is not None:
         raise ConfigError(f"device {device} is {reason}; available are {', '.join(_present())}")
-    mindspore.set_device(device)
+    _set_device(device)
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
     _configured.update({"device": device}, **(_tune(device) if tuned else {}))
     return dict(_configured)
+
+
+def _set_device(device: str) -> None:
+    """Choose the device, which MindSpore refuses once an operator has run, even if it ran there."""
+    try:
+        mindspore.set_device(device)
+    except RuntimeError:
+        if _current_device() != device:
+            raise ConfigError(
+                f"operators have run on {_current_device()} already and MindSpore cannot move this process to {device}: "
+                "choose the device first, or start a new process"
+            ) from None
 
 
 def _tune(device: str) -> dict[str, str]:
@@ -199,8 +210,7 @@ def seed_everything(seed: int) -> None:
     A Cell that was compiled before keeps its own stream: re-seeding does not restart it (MindSpore 2.7.0 to 2.10.0).
     Noise and time steps therefore are arguments everywhere.
     """
-    random.seed(seed)
-    mindspore.set_seed(seed)  # also NumPy's legacy generator
+    mindspore.set_seed(seed)  # also Python's and NumPy's
     mindspore.manual_seed(seed)
 
 

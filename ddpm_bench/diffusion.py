@@ -326,12 +326,13 @@ class GaussianDiffusion(nn.Cell):  # type: ignore[misc]  # MindSpore has no type
 
 
 def clip_to_range(x_0: Tensor) -> Tensor:
-    """`x_0` with values outside [-1, 1], the range of images, moved to the nearer end.
+    """`x_0` with values outside [-1, 1], the range of images, moved to the nearer end; NaN stays NaN.
 
-    NaN stays NaN. MindSpore's own clamp, minimum and maximum turn it into a bound (2.7.0 to 2.10.0, CPU), and a
-    network that has diverged would return smooth grey images.
+    By `where`, as on CPU (2.7.0 to 2.10.0) MindSpore's clamp, minimum and maximum turn NaN into a bound, so that a
+    network that has diverged would return flat images, and masked_fill rounds float64 to float32.
     """
-    return ops.masked_fill(ops.masked_fill(x_0, x_0 > 1, 1.0), x_0 < -1, -1.0)
+    one = ops.ones_like(x_0)
+    return ops.where(x_0 > 1, one, ops.where(x_0 < -1, -one, x_0))
 
 
 @ops.constexpr  # type: ignore[untyped-decorator]  # runs while a graph is compiled, when shapes are known, and may raise there

@@ -91,13 +91,14 @@ def samples(
     batches = -(-count // size)
     pace = Pace(report, batches * steps)
     shape = (size, config.network.in_channels, config.network.image_size, config.network.image_size)
-    made = []
+    made: list[NDArray[np.float32]] = []
     for index in range(batches):
         rng = np.random.default_rng([seed, index])
         x_T = rng.standard_normal(shape, dtype=np.float32)
         progress = _offset(pace, index * steps)
         made.append(chain(x_T, seed=rng, progress=progress).x_0.asnumpy())
-    return np.concatenate(made)[:count]
+    images: NDArray[np.float32] = np.concatenate(made)[:count]
+    return images
 
 
 def _offset(pace: Pace, before: int) -> Callable[[int, int], None]:

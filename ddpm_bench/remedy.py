@@ -82,10 +82,8 @@ def apply(say: Callable[[str], None] | None = None) -> str | None:
     convolutions are fast, nothing helps, or MindSpore does not even import (whoever imports it next will say so).
     `say` is told before measuring, which takes some seconds, once for each MindSpore version and CPU.
     """
-    if any(os.environ.get(name) for name in SAME_MEANING):
-        return None
-    found = cached_convolution(say)
-    if found is None or not (found.slow and found.remedied):
+    found = _curable(say)
+    if found is None:
         return None
     if "mindspore" in sys.modules:
         return (
@@ -93,7 +91,27 @@ def apply(say: Callable[[str], None] | None = None) -> str | None:
             f"already imported MindSpore, too late to cure it: set {VARIABLE}={VALUE} before starting Python"
         )
     os.environ[VARIABLE] = VALUE
+    _applied[VARIABLE] = VALUE
     return f"{VARIABLE}={VALUE} is set for this process: {_evidence(found)}"
+
+
+_applied: dict[str, str] = {}
+
+
+def variables(say: Callable[[str], None] | None = None) -> dict[str, str]:
+    """What to put into the environment of a new process that shall convolve fast; `say` as for `apply`.
+
+    Empty if that needs nothing, or if the user has set the variable: then it is inherited.
+    """
+    return dict(_applied) if _applied or _curable(say) is None else {VARIABLE: VALUE}
+
+
+def _curable(say: Callable[[str], None] | None) -> Convolution | None:
+    """The timing of convolutions if they are slow here, the cap cures them, and nobody has set it."""
+    if any(os.environ.get(name) for name in SAME_MEANING):
+        return None
+    found = cached_convolution(say)
+    return found if found is not None and found.slow and found.remedied else None
 
 
 def _evidence(found: Convolution) -> str:
@@ -169,7 +187,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except (OSError, filelock.Timeout):
+    except OSError:  # filelock.Timeout is one
         yield
         return
     try:

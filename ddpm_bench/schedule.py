@@ -195,15 +195,18 @@ class NoiseSchedule:
         """The schedule of the process seen only at these 0-based `timesteps`, given in any order.
 
         alpha_bar stays what it was at the steps that are kept, so the new betas are 1 - alpha_bar_t / alpha_bar_s
-        for neighbours s < t (Nichol & Dhariwal 2021, section 4), accumulated step by step to avoid the difference.
+        for neighbours s < t (Nichol & Dhariwal 2021, section 4).
 
         Raises `ConfigError` for no time steps, a repeated one, or one outside 0...T-1.
         """
         kept = self._checked_timesteps(timesteps)
         starts = [0, *(step + 1 for step in kept[:-1])]
         spans = [slice(start, stop + 1) for start, stop in zip(starts, kept, strict=True)]
-        beta = [_accumulated_variance(self.alpha[span], self.beta[span])[-1] for span in spans]
-        return NoiseSchedule(f"{self.name}, {len(kept)} of {self.num_timesteps} steps", np.array(beta))
+        ratio = np.array([np.prod(self.alpha[span]) for span in spans])
+        noise = np.array([_accumulated_variance(self.alpha[span], self.beta[span])[-1] for span in spans])
+        # Both are right; the sum keeps the digits of a small beta, the difference those of a small 1 - beta.
+        beta = np.where(ratio < noise, 1 - ratio, noise)
+        return NoiseSchedule(f"{self.name}, {len(kept)} of {self.num_timesteps} steps", beta)
 
     def _checked_timesteps(self, timesteps: Iterable[int]) -> list[int]:
         """`timesteps` as an ascending list without repetitions."""

@@ -7,6 +7,7 @@ methods cannot, a time step outside 0...T-1 above all.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import mindspore as ms
 import numpy as np
 import numpy.typing as npt
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
 from ddpm_bench import device, images
 from ddpm_bench.diffusion import GaussianDiffusion, check_batch
@@ -24,6 +25,7 @@ from ddpm_bench.presets import PRESETS
 from ddpm_bench.sample import Compiled, ancestral, ddim
 from ddpm_bench.sample import EpsModel as TensorModel
 from ddpm_bench.schedule import make_schedule, strided_timesteps
+from ddpm_bench.subject_modes import EXECUTE, executable
 from ddpm_bench.subject_network import GenericNetwork
 
 Array = npt.NDArray[Any]
@@ -60,7 +62,8 @@ class MindSporeSubject:
     `GaussianDiffusion` does. `mode`: "graph" (every method through `mindspore.jit`), "pynative", or "whole_graph"
     (Cells under GRAPH_MODE). `dtype`: one of `DTYPES`. `preset`, `seed`: of the network and its random weights.
 
-    Configures the device for this process if nobody has. Raises `ConfigError` for a choice that does not exist.
+    Configures the device for this process, if nobody has and it is not too late. Raises `ConfigError` for a choice that
+    does not exist.
     """
 
     def __init__(
@@ -79,8 +82,7 @@ class MindSporeSubject:
         for kind, given, known in (("mode", mode, EXECUTE), ("dtype", dtype, DTYPES), ("preset", preset, PRESETS)):
             if given not in known:
                 raise unknown_name(kind, given, known)
-        if not device.settings():
-            device.configure()
+        _settle_device()
         self._diffusion = GaussianDiffusion(
             make_schedule(schedule, num_timesteps),
             variance=variance,
@@ -224,7 +226,7 @@ class MindSporeSubject:
         def gradient(w: Tensor, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
             return differentiate(w, x_0, t, eps)
 
-        return _executable(gradient, self.mode)
+        return executable(gradient, self.mode)
 
     def draw_timesteps(self, n: int, seed: int) -> Array:
         """The (n,) time steps of a training batch, drawn where training draws them."""
@@ -237,7 +239,7 @@ class MindSporeSubject:
         """The moving average (D,) after `values` (K, D), by the update that training makes."""
         from ddpm_bench.train_step import moving_average
 
-        update = _executable(moving_average, self.mode)
+        update = executable(moving_average, self.mode)
         average, rate = self._tensor(values[0]), self._tensor(decay)
         for value in values[1:]:
             average = update(average, self._tensor(value), rate)
@@ -320,7 +322,7 @@ class MindSporeSubject:
         shapes = {np.shape(array) for array in arrays}
         if len(shapes) != 1:
             raise ShapeError(f"arrays of shapes {', '.join(map(str, shapes))} cannot be combined; give them one shape")
-        return self._array(_executable(function, self.mode)(*map(self._tensor, arrays)))
+        return self._array(executable(function, self.mode)(*map(self._tensor, arrays)))
 
     def _steps(self, t: Array, *, lowest: int = 0) -> Tensor:
         """`t` as a tensor. MindSpore would take -1 for the last table entry; here it raises `ConfigError`."""
@@ -354,40 +356,12 @@ class MindSporeSubject:
         return call
 
 
-class _Whole(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
-    """A function as a Cell, so that GRAPH_MODE compiles it whole."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def construct(self, *args: Tensor) -> Any:
-        return self.function(*args)
-
-
-def _pynative(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
-
-
-def _whole_graph(function: Callable[..., Any]) -> Callable[..., Any]:
-    cell = _Whole(function)
-
-    def call(*args: Tensor) -> Any:
-        with device.whole_graph():
-            return cell(*args)
-
-    return call
-
-
-EXECUTE: Final[dict[str, Callable[[Any], Any]]] = {"graph": ms.jit, "pynative": _pynative, "whole_graph": _whole_graph}
-"""How each mode makes a function run."""
-
-
-@functools.cache
-def _executable(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    """`function` made to run in `mode`, once: subjects share what they compile."""
-    executable: Callable[..., Any] = EXECUTE[mode](function)
-    return executable
+def _settle_device() -> None:
+    """The settings that make PyNative fast and change no result, unless the caller has chosen already."""
+    if not device.settings():
+        # MindSpore takes no settings once it has computed something. Then it goes on as it is, correct and slower.
+        with contextlib.suppress(RuntimeError):
+            device.configure()
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def prepare(device: str = "CPU") -> None:
     """
     from ddpm_bench import remedy
 
-    told = remedy.apply()
+    told = remedy.apply(say)
     if told:
         say(f"note: {told}")
     from ddpm_bench.device import configure

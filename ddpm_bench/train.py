@@ -64,21 +64,34 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Batch:
-    """All that is random in one step: `x_0` (B, C, H, W) float32, `t` (B,) int32, `eps` (B, C, H, W) float32."""
+    """All that is random in one step.
+
+    `x_0` and `eps`: (B, C, H, W) float32. `t`: (B,) int32. `dropout_keys`: (dropouts,) int32.
+    """
 
     x_0: NDArray[np.float32]
     t: NDArray[np.int32]
     eps: NDArray[np.float32]
+    dropout_keys: NDArray[np.int32]
 
 
-def draw_batch(rng: np.random.Generator, images: NDArray[np.float32], batch_size: int, num_timesteps: int) -> Batch:
+def draw_batch(
+    rng: np.random.Generator,
+    images: NDArray[np.float32],
+    batch_size: int,
+    num_timesteps: int,
+    *,
+    dropouts: int = 0,
+) -> Batch:
     """`batch_size` of the `images` (N, C, H, W), each with its own t in 0…`num_timesteps`−1 and its own noise.
 
-    Images are drawn with replacement: then `rng` is all there is to remember between two steps.
+    `dropouts`: how many layers need a key. Images are drawn with replacement: then `rng` is all there is to remember
+    between two steps.
     """
     x_0 = images[rng.integers(len(images), size=batch_size)]
     t = rng.integers(num_timesteps, size=batch_size, dtype=np.int32)
-    return Batch(x_0, t, rng.standard_normal(x_0.shape, dtype=np.float32))
+    eps = rng.standard_normal(x_0.shape, dtype=np.float32)
+    return Batch(x_0, t, eps, rng.integers(-(2**31), 2**31, size=dropouts, dtype=np.int32))
 
 
 def train(
@@ -192,9 +205,20 @@ class Trainer:
     def advance(self) -> None:
         """Take one step. Raises `DdpmBenchError` when its loss or gradient is not finite: nothing good can follow."""
         config = self.config
-        batch = draw_batch(self._rng, self.data.images, config.batch_size, config.diffusion.num_timesteps)
+        batch = draw_batch(
+            self._rng,
+            self.data.images,
+            config.batch_size,
+            config.diffusion.num_timesteps,
+            dropouts=self._train_step.dropouts,
+        )
         loss, norm = self._train_step(
-            batch.x_0, batch.t, batch.eps, learning_rate=config.learning_rate, ema_decay=config.ema_decay
+            batch.x_0,
+            batch.t,
+            batch.eps,
+            batch.dropout_keys,
+            learning_rate=config.learning_rate,
+            ema_decay=config.ema_decay,
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DdpmBenchError(

@@ -8,6 +8,9 @@ With g the gradient of the loss, cut to a global norm of at most c, Adam keeps (
 in the order of its section 2, whose first step has the magnitude lr wherever g is large against ε. The average follows
 as a ← d a + (1 − d) w with the d of `average_decay`. Time steps, noise and every number that changes from step to step
 are arguments, computed in float64 and cast once, so that nothing is baked into the compiled graph.
+
+State is written in place, with `copy_`: `set_data` gives a Parameter new memory, and a graph that is compiled already
+goes on with the old one (MindSpore 2.10.0), or with whatever else is there by then (2.7.0).
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from ddpm_bench.checkpoint import Arrays
 from ddpm_bench.ddpm import DDPM
 from ddpm_bench.device import compiled
 from ddpm_bench.diffusion import GaussianDiffusion
+from ddpm_bench.dropout import make_replayable
 from ddpm_bench.unet import UNet
 
-BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
-"""Adam's constants as its authors recommend them, and as Ho et al. 2020 leave them."""
+BETA_1, BETA_2, ADAM_EPSILON = float(np.float32(0.9)), float(np.float32(0.999)), 1e-8
+"""Adam's constants as its authors recommend them, and as Ho et al. 2020 leave them.
 
-Step = Callable[[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]], tuple[float, float]]
+Rounded to float32, because the operator takes 1 − β₂ of the rounded value, 1.3e-5 off 0.001; powers for the correction
+are of the same number, so that the two cancel in the first step.
+"""
 
 
 def average_decay(step: int, decay: float) -> float:
@@ -64,6 +70,8 @@ class TrainStep:
     `step` counts the steps taken. Calling it takes one: see `__call__`. In "graph" mode the first call compiles.
     """
 
+    step: int
+
     def __init__(self, network: UNet, diffusion: GaussianDiffusion, *, clip_norm: float, mode: str) -> None:
         """Start with zero moments and the average equal to the weights of `network`."""
         names, weights = zip(*network.parameters_and_names(), strict=True)
@@ -72,6 +80,7 @@ class TrainStep:
         self._average = self._weights.clone("average", init="same")
         self._moment_1 = self._weights.clone("moment_1", init="zeros")
         self._moment_2 = self._weights.clone("moment_2", init="zeros")
+        self._dropout_keys = make_replayable(network)
         self._update = compiled(self._make_update(DDPM(network, diffusion), clip_norm), mode)
         self.step = 0
 
@@ -80,14 +89,18 @@ class TrainStep:
         x_0: NDArray[np.float32],
         t: NDArray[np.int32],
         eps: NDArray[np.float32],
+        dropout_keys: NDArray[np.int32],
         *,
         learning_rate: float,
         ema_decay: float,
     ) -> tuple[float, float]:
         """Take one step on `x_0` (B, C, H, W) float32 at `t` (B,) int32 with the noise `eps` like x_0.
 
-        Returns the loss before the step and the gradient's norm before it was cut.
+        `dropout_keys`: (dropouts,) int32, any numbers, one for each layer with dropout. Returns the loss before the
+        step and the gradient's norm before it was cut.
         """
+        for parameter, key in zip(self._dropout_keys, dropout_keys, strict=True):
+            parameter.copy_(Tensor(key))
         self.step += 1
         scalars = (learning_rate, BETA_1**self.step, BETA_2**self.step, average_decay(self.step, ema_decay))
         loss, norm = self._update(
@@ -117,6 +130,11 @@ class TrainStep:
 
         return update
 
+    @property
+    def dropouts(self) -> int:
+        """How many layers drop anything, which is how many keys a step takes."""
+        return len(self._dropout_keys)
+
     def arrays(self) -> dict[str, Arrays]:
         """Copies of the whole state: weights, average, moment_1, moment_2, each parameter name to float32 array."""
         return {
@@ -131,7 +149,7 @@ class TrainStep:
         """Go to what `arrays` returned after `step` steps. Names and shapes must be those of the network."""
         for group, parameters in self._groups().items():
             for name, parameter in zip(self._names, parameters, strict=True):
-                parameter.set_data(Tensor(arrays[group][name]))
+                parameter.copy_(Tensor(arrays[group][name]))
         self.step = step
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

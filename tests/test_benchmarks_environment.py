@@ -46,10 +46,10 @@ def test_code_is_a_digest_of_the_sources(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_collecting_imports_neither_mindspore_nor_the_subject() -> None:
-    code = "from benchmarks import environment as e; e.collect(); import sys; print('mindspore' in sys.modules, " \
-        "'ddpm_bench' in sys.modules)"  # fmt: skip
+    code = "import sys; from benchmarks import environment as e; e.collect(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert not {"mindspore", "ddpm_bench"} & set(done.stdout.split())
+    assert "benchmarks.environment" in done.stdout.split()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from benchmarks.measurement import (
 
 def row(**changes: Any) -> dict[str, Any]:
     given = {
-        "case": "unet_forward[digits,b64]", "params": {"device": "CPU", "mode": "graph", "tuning": "tuned", "rounds": 3},
+        "case": "unet_forward[digits,b64]",
+        "params": {"device": "CPU", "mode": "graph", "tuning": "tuned", "rounds": 3},
         "process": 0, "seconds": [0.2, 0.1, 0.3], "first_call_seconds": 2.0, "flops": 100, "peak_rss_bytes": 10**9,
         "cpu_over_wall": 1.9, "work": 64, "unit": "images", "import_seconds": 3.0, "proof": {}, "conditions": {},
         "invalid": None,
@@ -165,7 +166,7 @@ def test_nan_is_never_written_and_the_earlier_file_stays(tmp_path: Path) -> None
 
 
 def test_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="cannot write .*No such file or directory"):
+    with pytest.raises(BenchmarkError, match=r"cannot write .*No such file or directory"):
         write_record(tmp_path / "absent" / "bench.json", record())
 
 
@@ -195,7 +196,7 @@ def test_file_that_is_no_record_is_one_sentence(tmp_path: Path, content: bytes, 
 
 
 def test_file_that_is_absent_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="cannot read .*No such file"):
+    with pytest.raises(BenchmarkError, match=r"cannot read .*No such file"):
         read_record(tmp_path / "absent.json")
 
 

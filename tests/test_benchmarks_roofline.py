@@ -22,9 +22,12 @@ def test_work_grows_with_the_batch() -> None:
     assert training_flops(PRESETS["digits"], 64) == 64 * training_flops(PRESETS["digits"], 1)
 
 
-@pytest.mark.parametrize("name", ["digits", "article"])
-def test_count_equals_mindspores_own(name: str) -> None:
-    """`flops_collection` counts matrix products and convolutions in a whole-graph compile; dense layers are MatMul."""
+@pytest.mark.parametrize(("name", "unseen"), [("digits", 0), ("article", 128 * 128 * 28 * 28)])
+def test_count_equals_mindspores_own(name: str, unseen: int) -> None:
+    """`flops_collection` sees matrix products and convolutions, but no transposed ones (MindSpore 2.7.0 and 2.10.0).
+
+    The article's net has one, from 14×14 to 28×28 with 128 channels: each output pixel sees one input pixel.
+    """
     config = preset(name)
     cell = UNet(config)
     x = Tensor(np.zeros((2, config.in_channels, config.image_size, config.image_size), np.float32))
@@ -32,8 +35,7 @@ def test_count_equals_mindspores_own(name: str) -> None:
         cell(x, Tensor([0, 1], mindspore.int32))
         counted = device.graph_flops(cell)
     assert counted is not None
-    # Its count of a transposed convolution is of another shape (the article's net has one), so 0.5 % as the design asks.
-    assert forward_flops(config, 2) == pytest.approx(counted, rel=0.005)
+    assert forward_flops(config, 2) == counted + 2 * 2 * unseen
 
 
 def test_tiny_net_counted_by_hand() -> None:

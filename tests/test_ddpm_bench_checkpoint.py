@@ -21,7 +21,7 @@ def some_checkpoint() -> Checkpoint:
     rng = np.random.default_rng(5)
     rng.random(dtype=np.float32)  # leaves half a 64-bit draw in the generator, which is state, too
     groups = {
-        group: {"a.weight": np.full((2, 3), i, np.float32), "b.bias": np.array([np.float32(0.1) * i])}
+        group: {"a.weight": np.full((2, 3), i, np.float32), "b.bias": np.full(1, 0.1 * i, np.float32)}
         for i, group in enumerate(GROUPS)
     }
     return Checkpoint(
@@ -81,7 +81,7 @@ def test_writing_that_fails_keeps_the_last_good_checkpoint(file: Path, monkeypat
         raise safetensors.SafetensorError("No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", half)
-    with pytest.raises(ConfigError, match="cannot write .*No space left"):
+    with pytest.raises(ConfigError, match=r"cannot write .*No space left"):
         save(file, replace(some_checkpoint(), data="other"))
     assert load(file).data == "digits"
     assert list(file.parent.iterdir()) == [file]
@@ -94,7 +94,7 @@ def test_folder_that_does_not_exist_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["none.safetensors", "."])
 def test_missing_checkpoint_is_a_sentence(tmp_path: Path, place: str) -> None:
-    with pytest.raises(ConfigError, match="no checkpoint at .*safetensors: expected the checkpoint"):
+    with pytest.raises(ConfigError, match=r"no checkpoint at .*safetensors: expected the checkpoint"):
         load(tmp_path / place)
 
 

@@ -61,7 +61,7 @@ def test_preset_from_outside_is_the_network_where_the_file_names_none(tmp_path: 
 
 def test_two_different_presets_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, '[network]\npreset = "mnist"\n')
-    with pytest.raises(ConfigError, match="'digits' but the configuration says 'mnist': name one"):
+    with pytest.raises(ConfigError, match=r"run\.toml: .*'digits' but the configuration says 'mnist': name one"):
         load_config(path, preset_name="digits")
 
 

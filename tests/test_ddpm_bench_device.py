@@ -144,6 +144,7 @@ def test_seed_repeats_python_numpy_and_mindspore() -> None:
         return [random.random(), np.random.rand(), float(ops.standard_normal((1,)).asnumpy()[0])]  # noqa: NPY002, S311 - the global generators are what is seeded
 
     assert draws() == draws()
+    assert mindspore.initial_seed() == 3
 
 
 def test_first_wait_is_armed_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,10 +194,12 @@ def test_device_memory_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     assert device.peak_memory() == 12
 
 
-def test_peak_resident_memory_is_at_least_what_is_resident_now() -> None:
+def test_peak_resident_memory_is_at_least_what_was_resident_before() -> None:
+    """Within 1 %: Linux books pages per thread and adds them up late, up to 64 pages for each of some dozen threads."""
+    resident = psutil.Process().memory_info().rss
     peak = device.peak_resident_memory()
     assert isinstance(peak, int)
-    assert peak >= psutil.Process().memory_info().rss > 2**20
+    assert peak >= 0.99 * resident > 2**20
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,16 @@ def test_traps_of_every_mindspore_so_far_are_found(examination: dict[str, Diagno
     assert examination[name].severity == "trap"
 
 
+def test_figures_behind_the_traps_are_right(examination: dict[str, Diagnosis]) -> None:
+    """A probe that finds everything bad would find every trap, too."""
+    defaults = {"max_pool_stride": 1, "convolution_has_bias": False, "convolution_keeps_size": True}
+    assert examination["layer defaults"].data == defaults
+    kernels = examination["float32 kernels"].data
+    assert kernels["erf"] < 1e-6 < kernels["tanh"] < 1e-3 < kernels["log1p"] <= 1
+    assert examination["synchronise"].data["left_after_second"] < doctor.LATE_WAIT
+    assert examination["NumPy ABI"].data["one_plus_one"] == 2
+
+
 def test_record_is_json_with_its_schema(examination: dict[str, Diagnosis]) -> None:
     read = json.loads(json.dumps(doctor.record(examination.values()), allow_nan=False))
     assert (read["schema"], read["kind"]) == (1, "doctor")

@@ -18,14 +18,27 @@ def test_replaced_file_has_the_new_content_and_nothing_is_left_beside_it(tmp_pat
     assert list(tmp_path.iterdir()) == [target]
 
 
+def half_written(path: Path) -> None:
+    path.write_text("ne")
+    raise RuntimeError("boom")
+
+
 def test_crash_while_writing_keeps_the_old_file_and_no_other(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(RuntimeError, match="boom"), replacing(target) as temporary:
-        temporary.write_text("ne")
-        raise RuntimeError("boom")
+        half_written(temporary)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_file_is_replaced_in_one_step_under_the_eyes_of_its_readers(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with target.open() as reader:
+        with replacing(target) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"  # it still has the old file, which nobody wrote into
 
 
 def test_temporary_file_keeps_the_suffix_by_which_writers_know_the_format(tmp_path: Path) -> None:

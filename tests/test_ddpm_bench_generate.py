@@ -9,7 +9,8 @@ import pytest
 from mindspore import Tensor
 from PIL import Image
 
-from ddpm_bench import checkpoint, generate as generating
+from ddpm_bench import checkpoint
+from ddpm_bench import generate as generating
 from ddpm_bench.checkpoint import Arrays, Checkpoint
 from ddpm_bench.config import DiffusionConfig, TrainConfig
 from ddpm_bench.device import MODES
@@ -114,7 +115,7 @@ def test_impossible_choices_are_a_sentence(choices: dict[str, Any], sentence: st
 
 
 def test_weights_of_another_network_are_a_sentence() -> None:
-    with pytest.raises(ConfigError, match="it has no tensor conv_out.bias"):
+    with pytest.raises(ConfigError, match=r"it has no tensor conv_out\.bias"):
         samples(config(), {name: a for name, a in weights().items() if name != "conv_out.bias"}, 1)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from ddpm_bench.errors import ConfigError, ShapeError
@@ -43,13 +44,14 @@ def test_nan_has_no_colour() -> None:
 
 def test_only_uint8_are_pixels() -> None:
     with pytest.raises(ShapeError, match="expected uint8"):
-        from_uint8(np.array([300]))  # type: ignore[arg-type]
+        from_uint8(np.array([300]))
 
 
-def three_images() -> np.ndarray:
+def three_images() -> NDArray[np.float32]:
     """(3, 1, 2, 2): all black, all white, and one of four different values."""
     images = np.stack([np.full((1, 2, 2), -1.0), np.ones((1, 2, 2)), np.array([[[-1.0, 1.0], [0.0, -1.0]]])])
-    return images.astype(np.float32)
+    result: NDArray[np.float32] = images.astype(np.float32)
+    return result
 
 
 def test_grid_puts_images_row_by_row_with_a_line_between() -> None:
@@ -63,6 +65,11 @@ def test_grid_puts_images_row_by_row_with_a_line_between() -> None:
         [g, 128, 0, g, g, g, g],
         [g, g, g, g, g, g, g],
     ]
+
+
+def test_grid_keeps_red_red() -> None:
+    red = np.array([1.0, -1.0, -1.0], np.float32).reshape(1, 3, 1, 1)
+    assert grid(red)[1, 1].tolist() == [255, 0, 0]
 
 
 def test_grid_is_a_square_by_default_and_never_wider_than_its_images() -> None:
@@ -99,8 +106,13 @@ def test_written_images_hold_the_pixels_in_order(tmp_path: Path) -> None:
         assert picture.getpixel((0, 0)) == (255, 128, 128)
 
 
-def test_loss_curve_is_a_readable_picture(tmp_path: Path) -> None:
-    path = write_loss_curve(tmp_path / "loss.png", [1 / (1 + step) for step in range(1000)], title="digits")
-    with Image.open(path) as picture:
-        assert picture.size == (770, 440)
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 2  # something is drawn on the paper
+def test_loss_curve_shows_the_losses(tmp_path: Path) -> None:
+    """Short runs have one line, of every step; long ones also their running mean."""
+    pictures = []
+    for number, losses in enumerate(([1.0, 0.5, 0.1], [1.0, 0.6, 0.1], [1 / (1 + step) for step in range(1000)])):
+        with Image.open(write_loss_curve(tmp_path / f"{number}.png", losses)) as picture:
+            assert picture.size == (770, 440)
+            pictures.append(np.asarray(picture.convert("RGB")))
+    assert (pictures[0] != pictures[1]).any()
+    blue = [(picture[..., 2].astype(int) - picture[..., 0] > 50).sum() for picture in pictures]
+    assert blue[0] == blue[1] == 0 < blue[2]

@@ -39,7 +39,7 @@ def test_environment_is_added_and_taken_away(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_error_is_the_last_word_and_framework_chatter_is_not() -> None:
     task = (
-        "import sys, atexit; atexit.register(lambda: print('[ERROR] chatter', file=sys.stderr)); "
+        "import sys, atexit; atexit.register(lambda: print('[ERROR] an Error of no interest', file=sys.stderr)); "
         "raise ImportError('numpy.core.multiarray failed to import')"
     )
     with pytest.raises(

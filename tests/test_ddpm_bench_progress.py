@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -40,7 +41,7 @@ def test_pipe_gets_a_line_whenever_the_time_between_lines_is_over(monkeypatch: p
 
 def test_time_left_leaves_the_compiling_first_step_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.0, 104.0, 106.0])
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     seen: list[float | None] = []
     pace = Pace(lambda now: seen.append(now.seconds_left), 8)
     for done in (5, 6, 7, 8):  # a continued run: the first four were made earlier

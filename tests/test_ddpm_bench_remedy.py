@@ -49,6 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
         monkeypatch.setenv(name, "")  # so that monkeypatch restores it
         monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "mindspore", raising=False)
+    monkeypatch.setattr(remedy, "_applied", {})
     return found
 
 
@@ -88,6 +89,26 @@ def test_users_own_setting_stands(machine: Machine, name: str, monkeypatch: pyte
     assert remedy.apply() is None
     assert os.environ[name] == "AVX512_CORE"
     assert machine.asked == []
+
+
+def test_new_processes_are_told_what_to_set(machine: Machine) -> None:
+    """Before and after this process has cured itself."""
+    cure = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert remedy.variables() == cure
+    assert remedy.VARIABLE not in os.environ
+    remedy.apply()
+    assert remedy.variables() == cure
+    assert machine.asked == ["stock", "AVX2"]
+
+
+def test_new_processes_are_told_nothing_where_convolutions_are_fast(machine: Machine) -> None:
+    machine.stock = FAST
+    assert remedy.variables() == {}
+
+
+def test_new_processes_inherit_the_users_setting(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(remedy.VARIABLE, "AVX512_CORE")
+    assert remedy.variables() == {}
 
 
 def test_too_late_is_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm_bench import checkpoint, train as training
+from ddpm_bench import checkpoint
+from ddpm_bench import train as training
 from ddpm_bench.checkpoint import FILE_NAME, GROUPS, Checkpoint
 from ddpm_bench.config import DiffusionConfig, TrainConfig
 from ddpm_bench.data import Dataset, load
@@ -22,7 +23,7 @@ from ddpm_bench.train import Trainer, TrainingInterrupted, draw_batch, train
 from ddpm_bench.unet import preset
 
 TINY = TrainConfig(
-    network=preset("digits", base_channels=4, groups=2, channel_mult=(1,), attention_at=()),
+    network=preset("digits", base_channels=4, groups=2, channel_mult=(1,), attention_at=(), dropout=0.1),
     diffusion=DiffusionConfig(num_timesteps=4, beta_end=0.5),
     steps=4,
     batch_size=4,
@@ -61,9 +62,7 @@ def assert_same_bits(one: Checkpoint, other: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_run_continued_from_a_checkpoint_is_the_uninterrupted_one(
-    mode: str, digits: Dataset, tmp_path: Path
-) -> None:
+def test_run_continued_from_a_checkpoint_is_the_uninterrupted_one(mode: str, digits: Dataset, tmp_path: Path) -> None:
     whole = Trainer(replace(TINY, mode=mode), digits)
     whole.advance()
     whole.advance()
@@ -111,7 +110,10 @@ def test_run_leaves_checkpoint_curve_and_grid(digits: Dataset, tmp_path: Path, p
         "samples.png",
     }
     with Image.open(result.grid) as picture:
-        assert picture.size == (292, 292)  # 8 × 8 images of 8 pixels with a line between and around, four times as large
+        assert picture.size == (
+            292,
+            292,
+        )  # 8 × 8 images of 8 pixels with a line between and around, four times as large
     assert result.loss_curve.name == "loss.png"
 
 
@@ -167,9 +169,7 @@ def test_finished_run_continued_takes_no_step_and_keeps_its_file(digits: Dataset
         ({"diffusion": replace(TINY.diffusion, schedule="cosine")}, "diffusion.schedule is cosine and was linear"),
     ],
 )
-def test_another_run_is_not_continued(
-    digits: Dataset, tmp_path: Path, change: dict[str, Any], sentence: str
-) -> None:
+def test_another_run_is_not_continued(digits: Dataset, tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
     file = train(replace(TINY, steps=1), digits, tmp_path).checkpoint
     before = file.read_bytes()
     with pytest.raises(ConfigError, match=sentence):
@@ -192,7 +192,7 @@ def test_checkpoint_of_another_network_is_not_restored(digits: Dataset) -> None:
 
 
 def test_data_of_another_shape_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"mnist holds images of shape \(1, 28, 28\), but the network takes \(1, 8, 8\)"):
+    with pytest.raises(ConfigError, match=r"mnist holds .* \(1, 28, 28\), but the network takes \(1, 8, 8\)"):
         train(TINY, load("mnist"), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -233,9 +233,7 @@ def test_interruption_is_a_keyboard_interrupt_to_those_who_do_not_know_it() -> N
     assert issubclass(TrainingInterrupted, KeyboardInterrupt)
 
 
-def test_second_interruption_stops_at_once_and_the_last_checkpoint_is_usable(
-    digits: Dataset, tmp_path: Path
-) -> None:
+def test_second_interruption_stops_at_once_and_the_last_checkpoint_is_usable(digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(replace(TINY, checkpoint_every=1), digits, tmp_path, report=ctrl_c(at=3, times=2))
     assert checkpoint.load(tmp_path).step == 2
@@ -264,8 +262,10 @@ def test_batch_is_one_of_the_images_with_its_own_step_and_noise() -> None:
     noise: 6 standard errors, 2e-9; noise of standard deviation 1.05 is 14 away.
     """
     n, images = 40_000, np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1)
-    batch = draw_batch(np.random.default_rng(0), images, n, 5)
-    assert (batch.x_0.dtype, batch.t.dtype, batch.eps.dtype) == (np.float32, np.int32, np.float32)
+    batch = draw_batch(np.random.default_rng(0), images, n, 5, dropouts=3)
+    dtypes = [array.dtype.name for array in (batch.x_0, batch.t, batch.eps, batch.dropout_keys)]
+    assert dtypes == ["float32", "int32", "float32", "int32"]
+    assert len(set(batch.dropout_keys.tolist())) == 3
     assert (batch.x_0.shape, batch.t.shape, batch.eps.shape) == ((n, 1, 1, 1), (n,), (n, 1, 1, 1))
     for drawn, kinds in ((batch.x_0.ravel().astype(int), 8), (batch.t, 5)):
         counts = np.bincount(drawn, minlength=kinds)

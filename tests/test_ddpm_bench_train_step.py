@@ -10,6 +10,7 @@ from mindspore import Tensor
 from ddpm_bench.config import DiffusionConfig
 from ddpm_bench.ddpm import DDPM
 from ddpm_bench.device import MODES
+from ddpm_bench.dropout import make_replayable
 from ddpm_bench.train_step import TrainStep, average_decay, clip_factor, moving_average
 from ddpm_bench.unet import UNet, preset
 
@@ -18,24 +19,27 @@ U = 2.0**-24
 
 RATE, DECAY, CLIP, STEPS = 1e-3, 0.9, 0.5, 3
 
-NETWORK = preset("digits", base_channels=4, groups=2, channel_mult=(1,), attention_at=())
+NETWORK = preset("digits", base_channels=4, groups=2, channel_mult=(1,), attention_at=(), dropout=0.25)
 DIFFUSION = DiffusionConfig(num_timesteps=10).build()
 
 
-def inputs(step: int) -> tuple[Any, Any, Any]:
+def inputs(step: int) -> tuple[Any, Any, Any, Any]:
+    """x_0, t, eps and the keys of the five dropouts."""
     rng = np.random.default_rng(step)
     shape = (4, 1, 8, 8)
     return (
         rng.uniform(-1, 1, shape).astype(np.float32),
         rng.integers(10, size=4, dtype=np.int32),
         rng.standard_normal(shape, dtype=np.float32),
+        rng.integers(2**31, size=5, dtype=np.int32),
     )
 
 
-def generic_network(*, seed: int = 0) -> UNet:
+def generic_network() -> UNet:
     """No weight is zero, or gradients of half the network would be."""
     network = UNet(NETWORK)
-    rng = np.random.default_rng(seed)
+    network.set_train(True)
+    rng = np.random.default_rng(0)
     for parameter in network.trainable_params():
         parameter.set_data(Tensor(parameter.asnumpy() + 0.1 * rng.standard_normal(parameter.shape, dtype=np.float32)))
     return network
@@ -49,18 +53,31 @@ def run(request: pytest.FixtureRequest) -> dict[str, Any]:
     for number in range(STEPS):
         returned.append(step(*inputs(number), learning_rate=RATE, ema_decay=DECAY))
         states.append(step.arrays())
-    return {"states": states, "returned": returned, "step": step}
+    step.restore(0, states[0])
+    repeated = step(*inputs(0), learning_rate=RATE, ema_decay=DECAY), step.arrays()
+    step.restore(0, states[0])
+    other_keys = step(*inputs(0)[:3], inputs(1)[3], learning_rate=RATE, ema_decay=DECAY)
+    return {
+        "states": states,
+        "returned": returned,
+        "gradients": [gradient(states[number]["weights"], number) for number in range(STEPS)],
+        "repeated": repeated,
+        "other_keys": other_keys,
+        "step": step,
+    }
 
 
 def gradient(weights: dict[str, Any], number: int) -> tuple[float, dict[str, Any]]:
     """Loss and gradient at `weights`, without the code under test: no clipping, no optimiser, no compiling."""
-    network = UNet(NETWORK)
+    network = UNet(NETWORK).set_train(True)
     names, parameters = zip(*network.parameters_and_names(), strict=True)
+    for key, value in zip(make_replayable(network), inputs(number)[3], strict=True):
+        key.set_data(Tensor(value))
     for name, parameter in zip(names, parameters, strict=True):
         parameter.set_data(Tensor(weights[name]))
     model = DDPM(network, DIFFUSION)
     of_loss = mindspore.value_and_grad(model.loss, None, mindspore.ParameterTuple(parameters))
-    loss, gradients = of_loss(*map(Tensor, inputs(number)))
+    loss, gradients = of_loss(*map(Tensor, inputs(number)[:3]))
     return float(loss.asnumpy()), {n: g.asnumpy().astype(np.float64) for n, g in zip(names, gradients, strict=True)}
 
 
@@ -71,9 +88,10 @@ def test_each_step_is_clipping_adam_and_average_as_written(run: dict[str, Any]) 
     plus a few roundings of each term. Adam divides m by sqrt(v), where an entry of tiny gradient keeps few digits; its
     effect is at most the bound's relative error of m and v, of which ten times the gradient's covers both.
     """
+    b_1, b_2 = float(np.float32(0.9)), float(np.float32(0.999))
     for number in range(STEPS):
         before, after = run["states"][number], run["states"][number + 1]
-        loss, gradients = gradient(before["weights"], number)
+        loss, gradients = run["gradients"][number]
         norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
         assert run["returned"][number] == pytest.approx((loss, norm), rel=1e-6)
         assert norm > CLIP, "nothing would be clipped"
@@ -81,9 +99,9 @@ def test_each_step_is_clipping_adam_and_average_as_written(run: dict[str, Any]) 
         n = number + 1
         for name, g in gradients.items():
             cut = g * CLIP / norm
-            m = 0.9 * before["moment_1"][name].astype(np.float64) + 0.1 * cut
-            v = 0.999 * before["moment_2"][name].astype(np.float64) + 0.001 * cut**2
-            rate = RATE * np.sqrt(1 - 0.999**n) / (1 - 0.9**n)
+            m = b_1 * before["moment_1"][name].astype(np.float64) + (1 - b_1) * cut
+            v = b_2 * before["moment_2"][name].astype(np.float64) + (1 - b_2) * cut**2
+            rate = RATE * np.sqrt(1 - b_2**n) / (1 - b_1**n)
             w = before["weights"][name] - rate * m / (np.sqrt(v) + 1e-8)
             d = min(DECAY, (1 + n) / (10 + n))
             a = d * before["average"][name] + (1 - d) * after["weights"][name].astype(np.float64)
@@ -97,7 +115,7 @@ def test_each_step_is_clipping_adam_and_average_as_written(run: dict[str, Any]) 
 
 def test_first_step_has_the_magnitude_of_the_learning_rate(run: dict[str, Any]) -> None:
     """|Δw| = lr |g|/(|g| + 1e-8/sqrt(0.001)): within 1 % of lr where the cut gradient is above 4e-5, its 32-fold."""
-    _, gradients = gradient(run["states"][0]["weights"], 0)
+    _, gradients = run["gradients"][0]
     norm = run["returned"][0][1]
     compared = 0
     for name, g in gradients.items():
@@ -106,6 +124,19 @@ def test_first_step_has_the_magnitude_of_the_learning_rate(run: dict[str, Any]) 
         compared += large.sum()
         assert np.abs(moved[large] / (-RATE * np.sign(g[large])) - 1).max(initial=0) < 0.011
     assert compared > 500
+
+
+def test_step_taken_again_from_a_restored_state_is_the_same_bits(run: dict[str, Any]) -> None:
+    """In graph mode this is the graph that was compiled before the state was put back."""
+    returned, state = run["repeated"]
+    assert returned == run["returned"][0]
+    for group, arrays in run["states"][1].items():
+        assert not [name for name in arrays if arrays[name].tobytes() != state[group][name].tobytes()]
+
+
+def test_dropout_keys_decide_the_loss(run: dict[str, Any]) -> None:
+    assert run["step"].dropouts == 5
+    assert abs(run["other_keys"][0] - run["returned"][0][0]) > 1e-4
 
 
 def test_average_begins_at_the_weights(run: dict[str, Any]) -> None:

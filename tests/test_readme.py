@@ -21,11 +21,25 @@ DOCUMENTS = sorted([README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.m
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the source tree is not here")
 
 
+def blocks(text: str) -> list[list[str]]:
+    """The lines of every fenced block without a language, which is how commands are shown."""
+    found: list[list[str]] = []
+    fence: str | None = None
+    for line in text.splitlines():
+        if fence is not None and line == "```":
+            fence = None
+        elif fence is None and line.startswith("```"):
+            fence = line
+            found.append([])
+        elif fence == "```":
+            found[-1].append(line)
+    return found
+
+
 def commands(text: str) -> list[str]:
-    """Every line of an unlabelled fenced block that calls ddpm-bench."""
-    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [line.removeprefix(".venv/bin/") for line in lines if "ddpm-bench " in line and "pip" not in line]
+    """Every line of such a block that calls ddpm-bench."""
+    lines = [line.removeprefix(".venv/bin/") for block in blocks(text) for line in block]
+    return [line for line in lines if line.startswith("ddpm-bench ")]
 
 
 def all_commands() -> list[str]:

@@ -126,14 +126,20 @@ def test_check_that_passes_and_then_breaks_off_has_not_passed() -> None:
 
 
 def test_worst_evidence_speaks_and_a_diagnosed_one_first() -> None:
+    ratios = {"small": 0.1, "large": 5.0, "middle": 2.0}
+
     def run(subject: Subject) -> Iterator[Evidence]:
-        yield Evidence(0.1, 1.0, "small", "r")
-        yield Evidence(5.0, 1.0, "large", "r")
+        yield from (Evidence(ratio, 1.0, where, "r") for where, ratio in ratios.items())
+
+    def run_with_diagnosis(subject: Subject) -> Iterator[Evidence]:
+        yield from run(subject)
         yield Evidence(3.0, 1.0, "diagnosed", "r", "square root missing")
 
     finding = verdict(ReferenceSubject(), run)
-    assert (finding.where, finding.diagnosis) == ("diagnosed", "square root missing")
+    assert (finding.where, finding.diagnosis) == ("large", "")
     assert "1 more comparisons failed" in finding.reason
+    finding = verdict(ReferenceSubject(), run_with_diagnosis)
+    assert (finding.where, finding.diagnosis) == ("diagnosed", "square root missing")
 
 
 def test_missing_method_is_a_skip_that_names_it() -> None:
@@ -147,9 +153,8 @@ def test_missing_method_is_a_skip_that_names_it() -> None:
 
 def test_attribute_that_raises_is_an_error_not_a_crash() -> None:
     class Explosive(ReferenceSubject):
-        @property
-        def network(self) -> Any:
-            raise RuntimeError("boom")
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(f"{name}: boom")
 
     (finding,) = run_checks(Explosive(num_timesteps=4), [made(q_sample_is_zero, "network")])
     assert finding.status == "error"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verification.protocol import Subject, VerificationError, dtype_of, gate_specs, load_subject, parse_spec
+from verification.protocol import Identity, Subject, VerificationError, dtype_of, gate_specs, load_subject, parse_spec
 from verification.reference import ReferenceSubject
 
 REFERENCE = "verification.reference:ReferenceSubject"
@@ -37,7 +37,8 @@ def house() -> Iterator[types.ModuleType]:
 
 def test_reference_fulfils_the_protocol_for_the_type_checker_and_at_run_time() -> None:
     reference = ReferenceSubject(network=True)
-    promised = {name for name in vars(Subject) if not name.startswith("_")} | set(Subject.__annotations__)
+    described = {**vars(Identity), **vars(Subject)}
+    promised = {name for name in described if not name.startswith("_")} | set(Subject.__annotations__)
     assert {name for name in promised if not hasattr(reference, name)} == {"counterparts"}
 
 

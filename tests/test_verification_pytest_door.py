@@ -33,7 +33,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     information = folder / "site" / "door-1.0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: door\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[pytest11]\nverification = verification.pytest_door\n")
+    # Under the wheel's own name for it, so that where the wheel is installed pytest loads it once.
+    (information / "entry_points.txt").write_text("[pytest11]\nddpm-bench = verification.pytest_door\n")
     (folder / "site" / "wrong.py").write_text(WRONG)
     return folder
 
@@ -65,7 +66,7 @@ def test_right_subject_passes_and_wrong_one_fails_with_claim_and_command(elsewhe
 
 
 def test_both_modes_are_judged_and_a_missing_method_is_a_skip(elsewhere: Path) -> None:
-    arguments = ("--pyargs", "verification", "--subject", "wrong:make", "-k", "FWD-3 or NET-2", "-rs")
+    arguments = ("--pyargs", "verification", "--subject", "wrong:make", "-k", "FWD-3 or NET-5", "-rs")
     done = run(elsewhere, *arguments, "--mode", "both")
     assert "2 passed, 2 skipped" in done.stdout
     assert "the subject has no network" in done.stdout
@@ -77,7 +78,6 @@ def test_both_modes_are_judged_and_a_missing_method_is_a_skip(elsewhere: Path) -
         (("--subject", "nowhere:Subject"), "module 'nowhere' does not import"),
         (("--subject", "wrong"), "not of the form module:factory"),
         (("--tier", "slow"), "invalid choice: 'slow'"),
-        (("--mode", "eager"), "invalid choice: 'eager'"),
     ],
 )
 def test_mistake_is_a_sentence_and_not_a_traceback(elsewhere: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -92,7 +92,7 @@ def test_options_do_not_exist_in_other_test_runs(elsewhere: Path) -> None:
     (elsewhere / "test_other.py").write_text("def test_nothing():\n    pass\n")
     assert run(elsewhere, "test_other.py").returncode == 0
     done = run(elsewhere, "test_other.py", "--subject", REFERENCE)
-    assert done.returncode == 4
+    assert done.returncode == 4, done.stdout
     assert "unrecognized arguments: --subject" in done.stderr
 
 

@@ -1,7 +1,8 @@
-"""Reading a sampler's step off: one step is affine in (x_t, eps_hat, z), so a few inputs show all of it, with no statistics.
+"""Reading a sampler's step off: one step is affine in (x_t, eps_hat, z), so a few inputs show all of it, with no
+statistics.
 
-Every time step is one row of a batch and every question one of its columns, so the coefficients of all T steps come out of
-a single call of shape (T, 8). The columns:
+Every time step is one row of a batch and every question one of its columns, so the coefficients of all T steps come
+out of a single call of shape (T, 8). The columns:
 
 0. nothing: an offset would show here, and so would a leak from the other columns, which share the row;
 1. x_t alone, 2. eps_hat alone, 3. z alone: the three coefficients;
@@ -9,7 +10,8 @@ a single call of shape (T, 8). The columns:
 5. x_t alone and 6. eps_hat alone again, so large that the implied x_0 leaves [-1, 1]: is it clipped or not.
 
 Inputs are powers of two times a few bits, so they and their products are exact in every floating-point type, and are
-scaled for each t so that the x_0 they imply stays inside [-1, 1] in columns 1 to 4: a subject that clips is affine there too.
+scaled for each t so that the x_0 they imply stays inside [-1, 1] in columns 1 to 4: a subject that clips is affine
+there too.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import numpy as np
 
 import verification
 from verification.guard import SubjectError, guarded
-from verification.protocol import Subject, VerificationError
+from verification.protocol import Identity, Subject, VerificationError
 
 if TYPE_CHECKING:  # known_failures imports Finding from here
     from verification.known_failures import KnownFailures
@@ -181,7 +181,7 @@ def generator(check_id: str) -> np.random.Generator:
 
 
 def run_checks(
-    subject: Subject,
+    subject: Identity,
     checks: Iterable[Check] | None = None,
     *,
     known_failures: KnownFailures | None = None,

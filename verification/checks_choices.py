@@ -15,15 +15,7 @@ import numpy as np
 from verification.check import Evidence, check, generator
 from verification.checks_schedule import DERIVED, VARIANCE_FLOOR, table_evidence
 from verification.guard import SubjectError
-from verification.identification import (
-    ROUNDINGS_OF_FORMULA,
-    ROUNDINGS_OF_TABLE,
-    as_wide_as,
-    call,
-    compare_linear,
-    known,
-    probe,
-)
+from verification.identification import ROUNDINGS_OF_FORMULA, known, moments_at_every_t, probe
 from verification.oracle import SCHEDULES, exact
 from verification.protocol import Subject, dtype_of
 from verification.tolerance import compare, expect_raises, holds, unit_roundoff
@@ -49,10 +41,10 @@ def made(subject: Subject, **choices: Any) -> Subject | Evidence:
     "SCH-8",
     claim="The first step back ends at x_0; chains of 1, 2 and 4000 steps and betas near 1 are as right as any.",
     source="Ho et al. 2020, Eqs. 4 and 7 at t = 1 and t = T",
-    needs=("q_sample", "q_posterior", "tables"),
+    needs=("q_posterior", "tables"),
     level=1,
     kills=("M09", "M10"),
-    tolerance="T1 and T3, as for q_sample, q_posterior and the tables.",
+    tolerance="T3, as for q_posterior and the tables.",
 )
 def edges(subject: Subject) -> Iterator[Evidence]:
     """The subject at its first step; its variants with the shortest chains, a long one, and with capped schedules."""
@@ -69,19 +61,18 @@ def edges(subject: Subject) -> Iterator[Evidence]:
 def _first_step_back(subject: Subject) -> Iterator[Evidence]:
     """q(x_0 | x_1, x_0) knows x_0: weight 1 for it, weight 0 for x_1, variance 0."""
     inputs, u = probe(subject, generator("SCH-8")), unit_roundoff(dtype_of(subject))
-    mean, variance = subject.q_posterior(inputs.first, inputs.second, inputs.t)
+    mean, variance = moments_at_every_t(subject, "q_posterior", inputs.first, inputs.second)
     x_0, x_1 = inputs.first[:1].astype(np.float64), inputs.second[:1].astype(np.float64)
     float64 = known(exact(subject), "posterior_coef_x_0").relative[0]
     bound = (ROUNDINGS_OF_FORMULA * u + float64) * np.abs(x_0) + ROUNDINGS_OF_FORMULA * u * np.abs(x_1)
     reason = f"the mean of q(x_0 | x_1, x_0) is x_0, T = {subject.num_timesteps}"
     yield compare(mean[:1], x_0, bound, where="q_posterior at t=0", reason=reason)
-    first = np.asarray(as_wide_as(mean, variance))[:1]
     reason = f"the variance of q(x_0 | x_1, x_0) is 0, T = {subject.num_timesteps}"
-    yield compare(first, np.zeros_like(x_0), VARIANCE_FLOOR, where="q_posterior variance at t=0", reason=reason)
+    yield compare(variance[:1], np.zeros_like(x_0), VARIANCE_FLOOR, where="q_posterior variance at t=0", reason=reason)
 
 
 def _of_variant(subject: Subject, *, maps: bool, **choices: Any) -> Iterator[Evidence]:
-    """Tables of the variant, and with `maps` the coefficients of its two maps at both ends."""
+    """Tables of the variant, and with `maps` its first step back."""
     other = made(subject, **choices)
     if isinstance(other, Evidence):
         yield other
@@ -92,16 +83,6 @@ def _of_variant(subject: Subject, *, maps: bool, **choices: Any) -> Iterator[Evi
     evidence = [table_evidence(other, name, tables[name], schedule, reason=reason) for name in names]
     yield max(evidence, key=lambda each: (not each.passed, each.ratio))
     if maps:
-        inputs = probe(other, generator("SCH-8"))
-        yield compare_linear(
-            call(other, "q_sample", inputs.first, inputs.t, inputs.second),
-            inputs,
-            (known(schedule, "sqrt_alpha_bar"), known(schedule, "sqrt_one_minus_alpha_bar")),
-            subject=other,
-            names=("q_sample", "x_0", "eps"),
-            roundings=ROUNDINGS_OF_TABLE,
-            reason=reason,
-        )
         yield from _first_step_back(other)
 
 

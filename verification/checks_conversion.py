@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from verification.check import Evidence, check, generator
 from verification.identification import (
@@ -22,7 +22,7 @@ from verification.identification import (
     ROUNDINGS_OF_FORMULA,
     Known,
     as_input,
-    call,
+    at_every_t,
     compare_linear,
     known,
     probe,
@@ -61,7 +61,7 @@ def coefficients(subject: Subject) -> dict[str, tuple[Known, Known]]:
     source="Ho et al. 2020, Eq. 4; Salimans & Ho 2022, section 4; score = grad ln q(x_t | x_0)",
     needs=(*METHODS, "tables"),
     level=2,
-    kills=("M47", "P06"),
+    kills=("M12", "M47", "P06"),
     tolerance="T3: eight roundings of each term, magnified by 1/sqrt(alpha_bar) or 1/sqrt(1 - alpha_bar).",
 )
 def conversions(subject: Subject) -> Iterator[Evidence]:
@@ -72,7 +72,7 @@ def conversions(subject: Subject) -> Iterator[Evidence]:
         # A score that goes by way of x_0 has x_t twice, with coefficients that cancel: 1 − sqrt(ā)/sqrt(ā), over 1 − ā.
         cancelled = ROUNDINGS_OF_FORMULA * u * np.abs(inputs.first) / of_noise if method == "score" else 0.0
         yield compare_linear(
-            call(subject, method, inputs.first, inputs.t, inputs.second),
+            at_every_t(subject, method, inputs.first, inputs.second),
             inputs,
             (first, second),
             subject=subject,
@@ -96,7 +96,6 @@ class _Value:
 class _Truth:
     """x_t and the four quantities that belong to it, (T, 4) float64 each, related exactly as far as float64 goes."""
 
-    t: npt.NDArray[np.int64]
     x_t: Array
     quantities: dict[str, Array]
 
@@ -110,7 +109,7 @@ def _truth(subject: Subject) -> _Truth:
     x_t = as_input(subject, signal * drawn[1] + noise * eps).astype(np.float64)
     x_0 = (x_t - noise * eps) / signal
     quantities = {"eps": eps, "x_0": x_0, "v": signal * eps - noise * x_0, "score": -eps / noise}
-    return _Truth(np.arange(subject.num_timesteps), x_t, quantities)
+    return _Truth(x_t, quantities)
 
 
 def _routes(subject: Subject) -> Iterator[Evidence]:
@@ -124,14 +123,14 @@ def _routes(subject: Subject) -> Iterator[Evidence]:
         x_0 = start
         if source != "x_0":
             method = "predict_x_0_from_v" if source == "v" else "predict_x_0"
-            x_0 = _applied(subject, method, truth.t, _exactly(truth.x_t), start)
-        eps = _applied(subject, "predict_eps", truth.t, _exactly(truth.x_t), x_0)
-        back = _applied(subject, "predict_x_0", truth.t, _exactly(truth.x_t), eps)
+            x_0 = _applied(subject, method, _exactly(truth.x_t), start)
+        eps = _applied(subject, "predict_eps", _exactly(truth.x_t), x_0)
+        back = _applied(subject, "predict_x_0", _exactly(truth.x_t), eps)
         ends = {
             "x_0": back if source == "x_0" else x_0,
             "eps": eps,
-            "v": _applied(subject, "velocity", truth.t, x_0, eps),
-            "score": _applied(subject, "score", truth.t, _exactly(truth.x_t), eps),
+            "v": _applied(subject, "velocity", x_0, eps),
+            "score": _applied(subject, "score", _exactly(truth.x_t), eps),
         }
         for end, value in ends.items():
             yield _arrived(truth.quantities[end], value, f"from {source} to {end}")
@@ -147,10 +146,10 @@ def _given(subject: Subject, values: Array, *, error: Array | float = 0.0) -> _V
     return _Value(rounded, error + unit_roundoff(dtype_of(subject)) * np.abs(values) + 4 * U64 * np.abs(values))
 
 
-def _applied(subject: Subject, method: str, t: npt.NDArray[np.int64], first: _Value, second: _Value) -> _Value:
+def _applied(subject: Subject, method: str, first: _Value, second: _Value) -> _Value:
     """The method's output, and what the errors of its inputs become."""
     u, dtype = unit_roundoff(dtype_of(subject)), dtype_of(subject)
-    output = call(subject, method, as_input(subject, first.seen), t, as_input(subject, second.seen))
+    output = at_every_t(subject, method, as_input(subject, first.seen), as_input(subject, second.seen))
     error: Array = np.zeros_like(first.seen)
     for coefficient, value in zip(coefficients(subject)[method], (first, second), strict=True):
         size = np.abs(coefficient.value)[:, None]
@@ -187,13 +186,13 @@ def mean_forms(subject: Subject) -> Iterator[Evidence]:
     case = _mean_case(subject)
     x_t, eps, v = (as_input(subject, values) for values in (case.x_t, case.eps, case.v))
     x_0 = as_input(subject, case.x_0)
-    score = np.asarray(subject.score(x_t, case.t, eps), np.float64)
-    from_v = subject.predict_x_0_from_v(x_t, case.t, v)
+    method = partial(at_every_t, subject)
+    score = np.asarray(method("score", x_t, eps), np.float64)
     means = {
-        "eps, p_mean_variance": subject.p_mean_variance(x_t, case.t, eps)[0],
-        "eps, predict_x_0 and q_posterior": subject.q_posterior(subject.predict_x_0(x_t, case.t, eps), x_t, case.t)[0],
-        "x_0, q_posterior": subject.q_posterior(x_0, x_t, case.t)[0],
-        "v, predict_x_0_from_v and q_posterior": subject.q_posterior(from_v, x_t, case.t)[0],
+        "eps, p_mean_variance": method("p_mean_variance", x_t, eps),
+        "eps, predict_x_0 and q_posterior": method("q_posterior", method("predict_x_0", x_t, eps), x_t),
+        "x_0, q_posterior": method("q_posterior", x_0, x_t),
+        "v, predict_x_0_from_v and q_posterior": method("q_posterior", method("predict_x_0_from_v", x_t, v), x_t),
         "the score": (case.x_t + case.beta * score) / np.sqrt(case.alpha),
     }
     for form, mean in means.items():
@@ -211,7 +210,6 @@ def mean_forms(subject: Subject) -> Iterator[Evidence]:
 class _MeanCase:
     """Inputs (T, 4) float64 that belong together, the mean they imply, and what every way to it may be off by."""
 
-    t: npt.NDArray[np.int64]
     x_t: Array
     eps: Array
     x_0: Array
@@ -241,7 +239,7 @@ def _mean_case(subject: Subject) -> _MeanCase:
     in_x_0 = (np.abs(x_t) + noise * np.abs(eps)) / signal + np.abs(x_0) + np.abs(v)
     bound = own * (weight * in_x_0 + (kept + weight) * np.abs(x_t))
     mean = (x_t - beta / noise * eps) / np.sqrt(alpha)
-    return _MeanCase(np.arange(shape[0]), x_t, eps, x_0, v, mean, bound + 32 * smallest(dtype_of(subject)), alpha, beta)
+    return _MeanCase(x_t, eps, x_0, v, mean, bound + 32 * smallest(dtype_of(subject)), alpha, beta)
 
 
 @check(
@@ -257,8 +255,8 @@ def velocity_is_a_rotation(subject: Subject) -> Iterator[Evidence]:
     """Squares add up to the same; the oriented area that two pairs span is the same, which a wrong sign turns over."""
     inputs, schedule, u = probe(subject, generator("CONV-3")), exact(subject), unit_roundoff(dtype_of(subject))
     x_0, eps = inputs.first.astype(np.float64), inputs.second.astype(np.float64)
-    x_t = np.asarray(subject.q_sample(inputs.first, inputs.t, inputs.second), np.float64)
-    v = np.asarray(subject.velocity(inputs.first, inputs.t, inputs.second), np.float64)
+    x_t = np.asarray(at_every_t(subject, "q_sample", inputs.first, inputs.second), np.float64)
+    v = np.asarray(at_every_t(subject, "velocity", inputs.first, inputs.second), np.float64)
     tables = ("sqrt_alpha_bar", "sqrt_one_minus_alpha_bar")
     of_tables = np.sum([known(schedule, table).relative for table in tables], axis=0)[:, None]
     # Neither coefficient exceeds 1, so the terms are at most the inputs.

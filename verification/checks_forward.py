@@ -19,10 +19,10 @@ import numpy as np
 
 from verification.check import Evidence, check, generator
 from verification.identification import (
-    PER_TIME_STEP,
     ROUNDINGS_OF_TABLE,
+    applied,
     as_input,
-    call,
+    at_every_t,
     compare_linear,
     known,
     probe,
@@ -33,6 +33,9 @@ from verification.tolerance import compare, exactly, smallest, unit_roundoff
 
 CUBE = (4, 4, 4, 4)
 """Images whose axes all have one length: in them a time step on the wrong axis is wrong without raising anything."""
+
+
+PIXEL = ("image", "channel", "row", "column")
 
 
 @check(
@@ -48,7 +51,7 @@ def q_sample_coefficients(subject: Subject) -> Iterator[Evidence]:
     """Coefficients of `q_sample` at every t, with unit inputs."""
     inputs, schedule = probe(subject, generator("FWD-1")), exact(subject)
     yield compare_linear(
-        call(subject, "q_sample", inputs.first, inputs.t, inputs.second),
+        at_every_t(subject, "q_sample", inputs.first, inputs.second),
         inputs,
         (known(schedule, "sqrt_alpha_bar"), known(schedule, "sqrt_one_minus_alpha_bar")),
         subject=subject,
@@ -71,7 +74,7 @@ def q_step_coefficients(subject: Subject) -> Iterator[Evidence]:
     """Coefficients of `q_step` at every t, with unit inputs."""
     inputs, schedule = probe(subject, generator("FWD-3")), exact(subject)
     yield compare_linear(
-        call(subject, "q_step", inputs.first, inputs.t, inputs.second),
+        at_every_t(subject, "q_step", inputs.first, inputs.second),
         inputs,
         (known(schedule, "alpha").sqrt(), known(schedule, "beta").sqrt()),
         subject=subject,
@@ -95,16 +98,14 @@ def each_image_has_its_own_time_step(subject: Subject) -> Iterator[Evidence]:
     random = generator("FWD-2")
     first, second = (as_input(subject, random.normal(size=CUBE)) for _ in range(2))
     t = np.linspace(0, subject.num_timesteps - 1, len(first)).astype(np.int64)
-    for name in PER_TIME_STEP:
-        if not hasattr(subject, name):
-            continue
-        mixed = call(subject, name, first, t, second)
-        alone = [call(subject, name, first, np.full_like(t, step), second)[row] for row, step in enumerate(t)]
+    for name in ("q_sample", "q_step"):
+        mixed = applied(subject, name, first, t, second)[0]
+        alone = [applied(subject, name, first, np.full_like(t, t[i]), second)[0][i] for i in range(len(t))]
         reason = f"{name} of a batch with t = {t.tolist()}, and of batches with one t each"
-        yield exactly(mixed, np.stack(alone), where=name, labels=("image", "channel", "row", "column"), reason=reason)
-        turned = call(subject, name, first[::-1].copy(), t[::-1].copy(), second[::-1].copy())[::-1]
+        yield exactly(mixed, np.stack(alone), where=name, labels=PIXEL, reason=reason)
+        turned = applied(subject, name, first[::-1].copy(), t[::-1].copy(), second[::-1].copy())[0][::-1]
         reason = f"{name} of a batch, and of the same batch in reverse order"
-        yield exactly(turned, mixed, where=name, labels=("image", "channel", "row", "column"), reason=reason)
+        yield exactly(turned, mixed, where=name, labels=PIXEL, reason=reason)
 
 
 @check(
@@ -153,7 +154,7 @@ def _after_x_0(maps: _Gaussian) -> _Gaussian:
 def _identified(subject: Subject, name: str) -> _Gaussian:
     """The coefficients of `q_step` or `q_sample` as the subject computes them; from the tables, only their error."""
     inputs, schedule, u = probe(subject, generator("FWD-4")), exact(subject), unit_roundoff(dtype_of(subject))
-    output = call(subject, name, inputs.first, inputs.t, inputs.second).astype(np.float64)
+    output = at_every_t(subject, name, inputs.first, inputs.second).astype(np.float64)
     signal, variance = ("alpha", "beta") if name == "q_step" else ("alpha_bar", "one_minus_alpha_bar")
     own = ROUNDINGS_OF_TABLE * u + 2 * U64
     errors = (known(schedule, signal).relative / 2 + own, known(schedule, variance).relative + 2 * own)
@@ -217,26 +218,24 @@ def q_sample_is_isotropic(subject: Subject) -> Iterator[Evidence]:
     rotation = np.linalg.qr(random.normal(size=(size, size)))[0]
     x_0, eps = (as_input(subject, random.normal(size=CUBE)) for _ in range(2))
     t = np.linspace(0, subject.num_timesteps - 1, CUBE[0]).astype(np.int64)
-
-    def rotated(images: Array) -> Array:
-        return np.asarray(images.reshape(len(images), -1).astype(np.float64) @ rotation.T).reshape(images.shape)
-
-    turned_first = subject.q_sample(as_input(subject, rotated(x_0)), t, as_input(subject, rotated(eps)))
-    turned_last = rotated(subject.q_sample(x_0, t, eps))
+    turned_x_0, turned_eps = (_turned(images, rotation) for images in (x_0, eps))
+    turned_before = subject.q_sample(as_input(subject, turned_x_0), t, as_input(subject, turned_eps))
     # Neither coefficient exceeds 1, so the terms are at most the inputs; a rotation spreads an error over all pixels.
-    sizes = np.abs(x_0.astype(np.float64)) + np.abs(eps.astype(np.float64))
-    spread = (sizes.reshape(CUBE[0], -1) @ np.abs(rotation).T).reshape(CUBE)
-    bound = (ROUNDINGS_OF_TABLE + 1) * u * (np.abs(rotated(x_0)) + np.abs(rotated(eps))) + (
-        ROUNDINGS_OF_TABLE * u + size * U64
-    ) * spread
+    spread = _turned(np.abs(x_0.astype(np.float64)) + np.abs(eps.astype(np.float64)), np.abs(rotation))
+    bound = (ROUNDINGS_OF_TABLE + 1) * u * (np.abs(turned_x_0) + np.abs(turned_eps))
     yield compare(
-        turned_first,
-        turned_last,
-        bound,
+        turned_before,
+        _turned(subject.q_sample(x_0, t, eps), rotation),
+        bound + (ROUNDINGS_OF_TABLE * u + size * U64) * spread,
         where="q_sample",
-        labels=("image", "channel", "row", "column"),
+        labels=PIXEL,
         reason="rotating before and after: 5 u of each term on either side, 1 u for rounding the rotated inputs",
     )
+
+
+def _turned(images: Array, rotation: Array) -> Array:
+    """Each image as a vector, multiplied with `rotation` in float64."""
+    return np.asarray(images.reshape(len(images), -1).astype(np.float64) @ rotation.T).reshape(images.shape)
 
 
 @check(
@@ -250,24 +249,23 @@ def q_sample_is_isotropic(subject: Subject) -> Iterator[Evidence]:
 )
 def q_sample_at_its_corners(subject: Subject) -> Iterator[Evidence]:
     """Images with the extreme values of data, noise of several standard deviations, the first step and the last."""
-    schedule, u = exact(subject), unit_roundoff(dtype_of(subject))
-    t = np.array([0, 0, subject.num_timesteps - 1, subject.num_timesteps - 1])
-    image = as_input(subject, np.resize(np.array([-1.0, 1.0, 0.5]), CUBE[1:]))
-    noise = as_input(subject, np.resize(np.linspace(-6, 6, 13), CUBE[1:]))
+    schedule, dtype = exact(subject), dtype_of(subject)
+    ends = np.array([0, subject.num_timesteps - 1])
+    image = np.resize(np.array([-1.0, 1.0, 0.5]), CUBE[1:])
+    noise = np.resize(np.linspace(-6, 6, 13), CUBE[1:])
     none = np.zeros_like(image)
-    signal, scale = known(schedule, "sqrt_alpha_bar"), known(schedule, "sqrt_one_minus_alpha_bar")
-    coefficients = [signal.value[t[0]], scale.value[t[1]], signal.value[t[2]], scale.value[t[3]]]
-    errors = [signal.relative[t[0]], scale.relative[t[1]], signal.relative[t[2]], scale.relative[t[3]]]
-    inputs = np.stack([image, noise, image, noise]).astype(np.float64)  # the judge multiplies in float64
-    expected = np.reshape(coefficients, (4, 1, 1, 1)) * inputs
-    relative = np.reshape(errors, (4, 1, 1, 1)) + ROUNDINGS_OF_TABLE * u + U64
-    cases = ("t=0 without noise", "t=0 without image", "the last t without noise", "the last t without image")
+    kept = [known(schedule, table) for table in ("sqrt_alpha_bar", "sqrt_one_minus_alpha_bar")]
+    expected = np.concatenate([np.multiply.outer(c.value[ends], x) for c, x in zip(kept, (image, noise), strict=True)])
+    relative = np.concatenate([c.relative[ends] for c in kept]) + ROUNDINGS_OF_TABLE * unit_roundoff(dtype) + U64
+    x_0, eps = (as_input(subject, np.stack(four)) for four in ([image, image, none, none], [none, none, noise, noise]))
+    cases = ("t=0 without noise", "the last t without noise", "t=0 without image", "the last t without image")
     yield compare(
-        subject.q_sample(np.stack([image, none, image, none]), t, np.stack([none, noise, none, noise])),
+        subject.q_sample(x_0, np.tile(ends, 2), eps),
         expected,
-        relative * np.abs(expected) + ROUNDINGS_OF_TABLE * smallest(dtype_of(subject)),
+        relative.reshape(4, 1, 1, 1) * np.abs(expected) + ROUNDINGS_OF_TABLE * smallest(dtype),
         where=lambda index: f"q_sample, {cases[index[0]]}",
         reason="one term only: 5 u of it",
     )
-    nothing = np.stack([none] * 4)
-    yield exactly(subject.q_sample(nothing, t, nothing), nothing, where="q_sample of zeros", reason="0 + 0 is 0")
+    nothing = np.zeros_like(x_0)
+    found = subject.q_sample(nothing, np.tile(ends, 2), nothing)
+    yield exactly(found, nothing, where="q_sample of zeros", reason="0 + 0 is 0")

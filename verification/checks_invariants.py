@@ -15,7 +15,7 @@ from hypothesis import strategies
 
 from verification.check import Evidence, check, generator
 from verification.checks_schedule import ROUNDINGS_OF_ENTRY, VARIANCE_FLOOR
-from verification.identification import ROUNDINGS_OF_FORMULA, as_wide_as, call, known, probe
+from verification.identification import ROUNDINGS_OF_FORMULA, at_every_t, known, moments_at_every_t, probe
 from verification.oracle import SCHEDULES, U64, exact
 from verification.properties import hold_for_all
 from verification.protocol import Array, Subject, dtype_of
@@ -33,44 +33,45 @@ from verification.tolerance import compare, holds, smallest, unit_roundoff
 )
 def sum_rule(subject: Subject) -> Iterator[Evidence]:
     """coef_x_0 + coef_x_t sqrt(ā_t) = sqrt(ā_{t−1}) and coef_x_t² (1 − ā_t) + variance = 1 − ā_{t−1}, as computed."""
-    inputs, schedule, u = probe(subject, generator("SCH-7")), exact(subject), unit_roundoff(dtype_of(subject))
-    marginal = call(subject, "q_sample", inputs.first, inputs.t, inputs.second).astype(np.float64)
-    mean, variance = subject.q_posterior(inputs.first, inputs.second, inputs.t)
-    of_x_0, of_x_t = np.asarray(mean, np.float64)[:, 0], np.asarray(mean, np.float64)[:, 1]
-    variance = np.asarray(as_wide_as(mean, variance), np.float64)[:, 0]
-    own = ROUNDINGS_OF_FORMULA * u + 2 * U64
-
-    def error(name: str) -> Array:
-        return own + known(schedule, name).relative
-
-    signal, signal_prev = marginal[:, 0], np.append(1.0, marginal[:-1, 0])
-    signal_error = error("sqrt_alpha_bar")
-    carried = np.abs(of_x_t * signal)
-    yield compare(
-        of_x_0 + of_x_t * signal,
-        signal_prev,
-        np.abs(of_x_0) * error("posterior_coef_x_0")
-        + carried * (error("posterior_coef_x_t") + signal_error)
-        + signal_prev * np.append(0.0, signal_error[:-1])
-        + np.where(schedule.posterior_coef_x_t == 0, own, 0),
-        where="mean",
-        labels=("t",),
-        reason="coef_x_0 + coef_x_t sqrt(alpha_bar_t) = sqrt(alpha_bar_{t-1}): each term with its factors' errors",
+    inputs, schedule = probe(subject, generator("SCH-7")), exact(subject)
+    marginal = at_every_t(subject, "q_sample", inputs.first, inputs.second).astype(np.float64)
+    mean, wide = moments_at_every_t(subject, "q_posterior", inputs.first, inputs.second)
+    of_x_0, of_x_t = mean.astype(np.float64)[:, :2].T
+    variance, (signal, noise) = wide.astype(np.float64)[:, 0], marginal[:, :2].T
+    own = ROUNDINGS_OF_FORMULA * unit_roundoff(dtype_of(subject)) + 2 * U64
+    names = ("posterior_coef_x_0", "posterior_coef_x_t", "posterior_variance", *MARGINAL)
+    errors = {name: own + known(schedule, name).relative for name in names}
+    first = schedule.posterior_coef_x_t == 0  # where coefficient and variance are 0 and relative errors say nothing
+    yield _sum(
+        "mean",
+        (of_x_0, errors["posterior_coef_x_0"]),
+        (of_x_t * signal, errors["posterior_coef_x_t"] + errors[MARGINAL[0]]),
+        _shifted(1.0, signal, errors[MARGINAL[0]]),
+        np.where(first, own, 0),
     )
-    noise, noise_error = marginal[:, 1] ** 2, 2 * error("sqrt_one_minus_alpha_bar")
-    noise_prev = np.append(0.0, noise[:-1])
-    explained = of_x_t**2 * noise
-    yield compare(
-        explained + variance,
-        noise_prev,
-        explained * (2 * error("posterior_coef_x_t") + noise_error)
-        + variance * error("posterior_variance")
-        + noise_prev * np.append(0.0, noise_error[:-1])
-        + np.where(schedule.posterior_variance == 0, own**2 + VARIANCE_FLOOR, 0),
-        where="variance",
-        labels=("t",),
-        reason="coef_x_t^2 (1 - alpha_bar_t) + variance = 1 - alpha_bar_{t-1}: each term with its factors' errors",
+    yield _sum(
+        "variance",
+        (variance, errors["posterior_variance"]),
+        (of_x_t**2 * noise**2, 2 * errors["posterior_coef_x_t"] + 2 * errors[MARGINAL[1]]),
+        _shifted(0.0, noise**2, 2 * errors[MARGINAL[1]]),
+        np.where(first, own**2 + VARIANCE_FLOOR, 0),
     )
+
+
+MARGINAL = ("sqrt_alpha_bar", "sqrt_one_minus_alpha_bar")
+_Term = tuple[Array, Array]  # (T,) values, and their relative errors
+
+
+def _shifted(first: float, values: Array, errors: Array) -> _Term:
+    """The same a step earlier; at t = 0 the exact value `first`."""
+    return np.append(first, values[:-1]), np.append(0.0, errors[:-1])
+
+
+def _sum(what: str, one: _Term, other: _Term, total: _Term, vanishing: Array) -> Evidence:
+    """Evidence that `one` + `other` is the `total`, each with its relative error, and `vanishing` besides."""
+    bound = sum(np.abs(values) * error for values, error in (one, other, total))
+    reason = f"the {what} at t - 1 from that at t: each term with the errors of its factors"
+    return compare(one[0] + other[0], total[0], bound + vanishing, where=what, labels=("t",), reason=reason)
 
 
 @check(
@@ -107,7 +108,9 @@ def _orderings(subject: Subject, tables: Mapping[str, Array]) -> Iterator[Eviden
     yield _everywhere(np.append(True, falls), "alpha_bar[t] < alpha_bar[t-1]", alpha_bar)
     before = np.append(1.0, alpha_bar[:-1])
     step = (1 - beta) * before
-    bound = (2 * ROUNDINGS_OF_ENTRY * u + 8 * U64) * step + u * beta * before + 2 * tiny
+    # An alpha_bar kept as a sum of logarithms carries roundings of that sum, which is up to 80.
+    own = 8 * U64 * (1 + np.abs(np.log(np.maximum(step, tiny))))
+    bound = (2 * ROUNDINGS_OF_ENTRY * u + own) * step + u * beta * before + 2 * tiny
     reason = "alpha_bar_t = (1 - beta_t) alpha_bar_{t-1}: three stored numbers, each rounded"
     yield compare(alpha_bar, step, bound, where="alpha_bar", labels=("t",), reason=reason)
     if "posterior_variance" in tables:
@@ -135,7 +138,7 @@ def _product_between(subject: Subject, tables: Mapping[str, Array], start: int, 
     alpha_bar = np.append(1.0, tables["alpha_bar"])
     product = alpha_bar[start] * math.exp(math.fsum(np.log1p(-beta)))
     betas = float(np.sum((u * beta + 8 * U64) / (1 - beta)))
-    relative = 2 * ROUNDINGS_OF_ENTRY * u + betas + len(beta) * U64 * abs(math.log(product))
+    relative = 2 * ROUNDINGS_OF_ENTRY * u + betas + (8 + len(beta)) * U64 * abs(math.log(product))
     bound = relative * product + 2 * smallest(dtype_of(subject))
     where, reason = f"alpha_bar from step {start} to step {stop}", "the ends are rounded twice, each beta between once"
     return compare(alpha_bar[stop], product, bound, where=where, reason=reason)

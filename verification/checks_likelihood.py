@@ -4,8 +4,8 @@
     L_{t-1} = (SNR_{t-1} - SNR_t) / 2 |x_0 - x̂_0|^2                   Kingma et al. 2021, Eq. 13
             = beta^2 / (2 sigma^2 alpha (1 - alpha_bar)) |eps - eps_hat|^2    Ho et al. 2020, Eq. 12
 
-The KL itself is compared with 60-digit arithmetic and with quadrature of its integral; the terms of the bound with what a
-known error of the model must cost (`vlb_probe.py`).
+The KL itself is compared with 60-digit arithmetic and with quadrature of its integral; the terms of the bound with
+what a known error of the model must cost (`vlb_probe.py`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def gaussian_pairs() -> tuple[Array, Array, Array, Array]:
     random = generator("KL-1")
 
     def draw(low: float, high: float) -> Array:
-        return np.round(random.uniform(low, high, PAIRS) * 64) / 64
+        return np.asarray(np.round(random.uniform(low, high, PAIRS) * 64) / 64)
 
     mean_1, log_1, mean_2, log_2 = draw(-1, 1), draw(-10, 2), draw(-1, 1), draw(-10, 2)
     mean_1[SAME], log_1[SAME] = mean_2[SAME], log_2[SAME]
@@ -70,7 +70,9 @@ def swapped(observed: Array, mean_1: Array, log_1: Array, mean_2: Array, log_2: 
         "the arguments are swapped: this is KL(N_2 || N_1)": other,
         "twice the KL: the factor 1/2 is missing": 2 * right,
         "a standard deviation is taken for a variance": normal_kl_exact(mean_1, 2 * log_1, mean_2, 2 * log_2),
-        "log variances are taken for log standard deviations halved": normal_kl_exact(mean_1, log_1 / 2, mean_2, log_2 / 2),
+        "log variances are taken for log standard deviations halved": normal_kl_exact(
+            mean_1, log_1 / 2, mean_2, log_2 / 2
+        ),
         "in bits, not nats": right / math.log(2),
         "the -1 is missing": right + 0.5,
     }
@@ -115,7 +117,7 @@ def gaussian_kl(subject: Subject) -> Iterator[Evidence]:
 
 @check(
     "KL-2",
-    claim="normal_kl does not change when both Gaussians are moved or stretched together, and adds up over independent dimensions.",
+    claim="normal_kl does not change when both Gaussians are moved or stretched, and adds up over dimensions.",
     source="invariance of KL under invertible maps, and its chain rule",
     needs=("normal_kl",),
     level=2,
@@ -123,7 +125,7 @@ def gaussian_kl(subject: Subject) -> Iterator[Evidence]:
     tolerance=KL_TOLERANCE + " Twice, since two results are compared; and the cast of the stretched log variances.",
 )
 def kl_invariances(subject: Subject) -> Iterator[Evidence]:
-    """The same pairs, all means moved by 1/4; all stretched fourfold; and ten at a time as a 10-dimensional Gaussian."""
+    """The same pairs, all means moved by 1/4; all stretched fourfold; ten at a time as one joint Gaussian."""
     pairs, dtype = gaussian_pairs(), dtype_of(subject)
     mean_1, log_1, mean_2, log_2 = pairs
     observed = kl_of(subject, *pairs)
@@ -204,7 +206,7 @@ def pixel_mean_bound(subject: Subject, found: VlbProbe) -> Array:
 
 
 def expected_kl(subject: Subject, found: VlbProbe) -> Array:
-    """The KL terms for what the model said, (T, 8) nats a pixel: their floor, and the SNR's fall times |x_0 - x̂_0|^2."""
+    """KL terms for what the model said, (T, 8) nats a pixel: their floor, and the weight times |x_0 - x̂_0|^2."""
     tables, variance = found.tables, subject.variance
     square = (found.miss**2).mean(axis=(2, 3, 4))
     return np.asarray(kl_floor(tables, variance)[:, None] + kl_weight(tables, variance)[:, None] * square)
@@ -212,7 +214,7 @@ def expected_kl(subject: Subject, found: VlbProbe) -> Array:
 
 @check(
     "KL-4",
-    claim="Each KL term is half the fall of the signal-to-noise ratio times |x_0 - x̂_0|^2, plus what the variances cost.",
+    claim="Each KL term is half the fall of the SNR times |x_0 - x̂_0|^2, plus what the variances cost.",
     source="Ho et al. 2020, Eqs. 5 and 8; Kingma et al. 2021, Eq. 13",
     needs=("vlb_terms", "num_timesteps", "variance"),
     level=2,
@@ -272,4 +274,4 @@ def loss_when_off(subject: Subject, found: VlbProbe, t: int) -> float:
     a, v = found.tables.sqrt_alpha_bar[t], found.noise_scale[t]
     target = {"eps": found.eps[t], "x_0": found.x_0, "v": a * found.eps[t] - v * found.x_0}[kind]
     said = as_input(subject, target + offset(found.tables)[t])
-    return float(subject.loss(lambda x_t, t: said, found.x_0, rows, found.eps[t]))
+    return float(subject.loss(lambda *_: said, found.x_0, rows, found.eps[t]))

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
 from verification.check import Evidence, check, generator
@@ -24,10 +23,10 @@ from verification.identification import (
     COLUMNS,
     ROUNDINGS_OF_FORMULA,
     as_input,
-    as_wide_as,
     compare_linear,
     from_second_row,
     known,
+    moments_at_every_t,
     probe,
     relative_variance_error,
 )
@@ -50,7 +49,7 @@ from verification.tolerance import compare, holds, smallest, unit_roundoff
 def posterior_coefficients(subject: Subject) -> Iterator[Evidence]:
     """Coefficients of the mean with unit inputs, the variance of every row, and Bayes' rule in SciPy's densities."""
     inputs, schedule, u = probe(subject, generator("POST-1")), exact(subject), unit_roundoff(dtype_of(subject))
-    mean, variance = subject.q_posterior(inputs.first, inputs.second, inputs.t)
+    mean, variance = moments_at_every_t(subject, "q_posterior", inputs.first, inputs.second)
     # At t = 0 the coefficient of x_t is 0, for some implementations as the difference of two numbers near 1.
     nothing = np.where(schedule.posterior_coef_x_t == 0, ROUNDINGS_OF_FORMULA * u, 0.0)
     yield compare_linear(
@@ -63,25 +62,24 @@ def posterior_coefficients(subject: Subject) -> Iterator[Evidence]:
         reason="Eq. 7: 8 u of each term",
         vanishing=nothing[:, None] * np.abs(inputs.second),
     )
-    yield _variance_by_row(subject, "q_posterior variance", mean, variance, "posterior_variance")
+    yield _variance_by_row(subject, "q_posterior variance", variance, "posterior_variance")
     if subject.num_timesteps > 1:
         yield from _bayes(subject, schedule)
 
 
-def _variance_by_row(subject: Subject, name: str, mean: Array, variance: Array, table: str) -> Evidence:
+def _variance_by_row(subject: Subject, name: str, variance: Array, table: str) -> Evidence:
     """The returned variance, for every number of every row, against the table; 0 may be `VARIANCE_FLOOR`."""
     schedule = exact(subject)
     truth, relative = schedule.table(table), relative_variance_error(subject, table)
     bound = np.where(truth == 0, VARIANCE_FLOOR, relative * truth) + smallest(dtype_of(subject))
-    wide = np.asarray(as_wide_as(mean, variance))
     return compare(
-        wide,
+        variance,
         np.repeat(truth[:, None], COLUMNS, axis=1),
         bound[:, None],
         where=name,
         labels=("t", "column"),
         reason="8 u, and |ln v| u for one that is kept as a logarithm",
-        diagnosis=lambda: diagnose(wide[:, 0], table, schedule, truth=truth),
+        diagnosis=lambda: diagnose(variance[:, 0], table, schedule, truth=truth),
     )
 
 
@@ -95,10 +93,9 @@ def _bayes(subject: Subject, schedule: ExactSchedule) -> Iterator[Evidence]:
     An error d of the posterior mean tilts it, by 2 · 1.5 d over the standard deviation from side to side; a relative
     error r of the variance bends it, by 1.5² r.
     """
-    x_0, x_t, t = _belonging(subject, schedule)
-    mean, variance = subject.q_posterior(as_input(subject, x_0), as_input(subject, x_t), t)
-    middle = np.asarray(mean, np.float64)[1:]
-    deviation = np.sqrt(np.asarray(as_wide_as(mean, variance), np.float64)[1:])
+    x_0, x_t = _belonging(subject, schedule)
+    mean, variance = moments_at_every_t(subject, "q_posterior", as_input(subject, x_0), as_input(subject, x_t))
+    middle, deviation = mean.astype(np.float64)[1:], np.sqrt(variance.astype(np.float64))[1:]
     x_0, x_t, zero = x_0[1:], x_t[1:], np.zeros_like(middle)
     points = [middle + side * WIDTH * deviation for side in (-1, 0, 1)]
     left, centre, right = (
@@ -115,12 +112,11 @@ def _bayes(subject: Subject, schedule: ExactSchedule) -> Iterator[Evidence]:
     yield compare(bend, zero, WIDTH**2 * relative + own, where=where, reason=reason)
 
 
-def _belonging(subject: Subject, schedule: ExactSchedule) -> tuple[Array, Array, npt.NDArray[np.int64]]:
-    """x_0 and an x_t that it may have become, (T, 4) float64, both exact inputs; and t."""
+def _belonging(subject: Subject, schedule: ExactSchedule) -> tuple[Array, Array]:
+    """x_0 and an x_t that it may have become, (T, 4) float64, both exact inputs."""
     x_0, noise = generator("POST-1.bayes").normal(size=(2, subject.num_timesteps, COLUMNS))
     x_t = schedule.sqrt_alpha_bar[:, None] * x_0 + schedule.sqrt_one_minus_alpha_bar[:, None] * noise
-    x_0, x_t = (as_input(subject, values).astype(np.float64) for values in (x_0, x_t))
-    return x_0, x_t, np.arange(subject.num_timesteps)
+    return as_input(subject, x_0).astype(np.float64), as_input(subject, x_t).astype(np.float64)
 
 
 def _log_joint(schedule: ExactSchedule, x_0: Array, x_t: Array, x: Array) -> Array:
@@ -166,8 +162,8 @@ def pathwise_bayes(subject: Subject) -> Iterator[Evidence]:
 def log_variance(subject: Subject) -> Iterator[Evidence]:
     """What q_posterior returns against what the tables store."""
     inputs = probe(subject, generator("POST-3"))
-    mean, variance = subject.q_posterior(inputs.first, inputs.second, inputs.t)
-    variance = np.asarray(as_wide_as(mean, variance), np.float64)[:, 0]
+    _, wide = moments_at_every_t(subject, "q_posterior", inputs.first, inputs.second)
+    variance = wide.astype(np.float64)[:, 0]
     place = "q_posterior variance"
     yield holds(bool((variance[1:] > 0).all()), where=place, reason="positive for all t >= 1")
     yield holds(
@@ -205,16 +201,13 @@ def log_variance(subject: Subject) -> Iterator[Evidence]:
 def named_variance(subject: Subject) -> Iterator[Evidence]:
     """At every t >= 1, for random images and answers of the model; at t = 0 it is 0 or the replaced entry (VAR-2)."""
     inputs, schedule = probe(subject, generator("VAR-1")), exact(subject)
-    mean, variance = subject.p_mean_variance(inputs.first, inputs.t, inputs.second)
-    wide: Array = np.asarray(as_wide_as(mean, variance))
-    shape = f"shapes {np.shape(mean)} and {np.shape(variance)} of mean and variance"
-    yield holds(wide.shape == inputs.first.shape, where="p_mean_variance", reason=shape)
-    yield _first_variance(subject, wide[:1])
+    _, variance = moments_at_every_t(subject, "p_mean_variance", inputs.first, inputs.second)
+    yield _first_variance(subject, variance[:1])
     if subject.num_timesteps == 1:
         return
     lowest, highest = schedule.posterior_variance[1:, None], schedule.beta[1:, None]
-    seen: Array = wide[1:].astype(np.float64)
-    outside = np.maximum(np.maximum(lowest - seen, seen - highest), 0)
+    seen = variance[1:].astype(np.float64)
+    outside = np.maximum(lowest - seen, seen - highest).clip(min=0)
     tables = {"posterior": "posterior_variance", "beta": "beta"}
     table = tables.get(subject.variance, "beta")
     bound = (relative_variance_error(subject, table) * schedule.beta)[1:, None]
@@ -222,9 +215,9 @@ def named_variance(subject: Subject) -> Iterator[Evidence]:
     yield compare(outside, np.zeros_like(seen), bound, where=rows, reason="posterior variance <= variance <= beta")
     if subject.variance in tables:
         truth = np.repeat(schedule.table(table)[1:, None], COLUMNS, axis=1)
-        bound = relative_variance_error(subject, table)[1:, None] * truth
+        allowed = relative_variance_error(subject, table)[1:, None] * truth
         reason = f'the variance called "{subject.variance}": 8 u, and |ln v| u for one that is kept as a logarithm'
-        yield compare(wide[1:], truth, bound, where=rows, reason=reason)
+        yield compare(variance[1:], truth, allowed, where=rows, reason=reason)
 
 
 @check(
@@ -249,8 +242,8 @@ def first_log_variance(subject: Subject) -> Iterator[Evidence]:
             np.asarray(stored)[:1], truth, bound, where="posterior_log_variance, t=0", reason=reason, diagnosis=named
         )
     inputs = probe(subject, generator("VAR-2"))
-    mean, variance = subject.p_mean_variance(inputs.first, inputs.t, inputs.second)
-    yield _first_variance(subject, np.asarray(as_wide_as(mean, variance))[:1])
+    _, variance = moments_at_every_t(subject, "p_mean_variance", inputs.first, inputs.second)
+    yield _first_variance(subject, variance[:1])
 
 
 def _first_variance(subject: Subject, seen: Array) -> Evidence:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -49,7 +50,7 @@ WATCHED_STEPS = (1, 2, 10, 25)
 """Numbers of steps for which the loop itself is run; all others differ from them only in the list they follow."""
 
 COMPOSED_STEPS = 64
-"""Up to this n the output law is composed for every n, beyond for 64 more up to T: their steps are all identified anyway."""
+"""The output law is composed for every n up to this and as many beyond; the steps of all n are identified."""
 
 VARIANCES = np.array([0.25, 1.0, 4.0])
 
@@ -62,7 +63,7 @@ VARIANCES = np.array([0.25, 1.0, 4.0])
     level=3,
     kills=("M09", "M32", "M43", "M45"),
     tolerance="T1: eight roundings, relative to the parts of a coefficient that is a difference unless the subject is "
-    "evidently better; T3 for 1 - alpha_bar, and for sigma where a subject forms 1 - alpha_bar_t / alpha_bar_prev in its own type.",
+    "evidently better; T3 for 1 - alpha_bar, and for 1 - alpha_bar_t / alpha_bar_prev in its own type.",
 )
 def ddim_step(subject: Subject) -> Iterator[Evidence]:
     """Coefficients of `ddim_step` between neighbours for three values of eta."""
@@ -105,13 +106,11 @@ class Strides:
 
 
 def strides(subject: Subject) -> Strides:
-    """All of `timesteps(n)`, and the pairs (t, t_prev) in them, where the last of a list goes to x_0, -1."""
+    """All of `timesteps(n)`, which must be well formed, and the pairs (t, t_prev) in them; the last goes to x_0, -1."""
 
     def collect() -> Strides:
         T = subject.num_timesteps
         lists = [np.asarray(subject.timesteps(n)) for n in range(1, T + 1)]
-        if not all(well_formed(each, n, T) for n, each in enumerate(lists, start=1)):
-            raise ValueError("timesteps(n) is not n decreasing indices for every n (see STR-1): no steps to identify")
         codes = np.concatenate([each * (T + 1) + np.append(each[1:], -1) + 1 for each in lists])
         pairs, numbers = np.unique(codes, return_inverse=True)
         ends = np.cumsum([len(each) for each in lists])[:-1]
@@ -127,23 +126,36 @@ def well_formed(timesteps: Integers, n: int, T: int) -> bool:
     return bool((np.diff(timesteps.astype(np.int64)) < 0).all()) and (n == 1 or timesteps[-1] == 0)
 
 
+def malformed(subject: Subject) -> list[str]:
+    """The lists that are not what STR-1 says, each in words."""
+    T = subject.num_timesteps
+    lists = ((n, np.asarray(subject.timesteps(n))) for n in range(1, T + 1))
+    return [
+        f"timesteps({n}) is {short_list(each.ravel())} with shape {each.shape}"
+        for n, each in lists
+        if not well_formed(each, n, T)
+    ]
+
+
+def no_strides(subject: Subject) -> Iterator[Evidence]:
+    """Evidence, only if it fails, that there are lists whose steps can be judged."""
+    wrong = malformed(subject)
+    if wrong:
+        yield holds(False, where=wrong[0], reason=f"{len(wrong)} lists are not n steps from T-1 down to 0, see STR-1")
+
+
 @check(
     "STR-1",
-    claim="For every number of steps n from 1 to T, timesteps(n) is n decreasing indices, T-1 first and 0 last (n = 1: T-1).",
+    claim="For every n from 1 to T, timesteps(n) is n strictly decreasing indices, T-1 first and 0 last (n = 1: T-1).",
     source="Song et al. 2021, section 4.2 (a sub-sequence of 1 ... T); the first step must start from pure noise",
     needs=("timesteps", "num_timesteps"),
     level=1,
-    kills=(),
+    kills=("P08",),
     tolerance="T0: whole numbers.",
 )
 def strided_timesteps(subject: Subject) -> Iterator[Evidence]:
     """Every list there is."""
-    T = subject.num_timesteps
-    wrong = []
-    for n in range(1, T + 1):
-        timesteps = np.asarray(subject.timesteps(n))
-        if not well_formed(timesteps, n, T):
-            wrong.append(f"timesteps({n}) is {short_list(timesteps.ravel())} with shape {timesteps.shape}")
+    wrong, T = malformed(subject), subject.num_timesteps
     yield holds(
         not wrong,
         where=wrong[0] if wrong else f"n=1 to {T}",
@@ -153,11 +165,11 @@ def strided_timesteps(subject: Subject) -> Iterator[Evidence]:
 
 @check(
     "STR-2",
-    claim="A strided loop visits its own list in order and goes from each entry to the next one, to x_0 only at the end.",
+    claim="A strided loop visits its own list in order and goes from each entry to the next one, to x_0 only last.",
     source="Song et al. 2021, Eq. 12 and section 4.2",
     needs=("sample_strided", "timesteps", "num_timesteps", "clip_x_0"),
     level=3,
-    kills=("M35", "M37"),
+    kills=("M35", "M37", "P09"),
     tolerance="T0 for the order; T1 for each recorded step: the bounds of SMP-6 times its inputs.",
 )
 def strided_loops(subject: Subject) -> Iterator[Evidence]:
@@ -199,15 +211,19 @@ def identified(subject: Subject, eta: float) -> tuple[Reading, StepCoefficients,
 
 @check(
     "STR-3",
-    claim="For every n and for eta 0, 0.5 and 1, each step has its coefficients and the output its variance on Gaussian data.",
+    claim="For every n and eta 0, 0.5, 1 each step has its coefficients, and Gaussian data give the output's variance.",
     source="Song et al. 2021, Eqs. 12 and 16",
     needs=("ddim_step", "timesteps", "num_timesteps", "clip_x_0"),
     level=3,
     kills=("M09", "M43", "M45"),
-    tolerance="T1 and T3 for the steps, as in SMP-6; T2 for the law: the bounds of the steps, propagated through the recursion.",
+    tolerance="T1 and T3 for the steps, as in SMP-6; T2 for the law: their bounds, propagated through the recursion.",
 )
 def strided_law(subject: Subject) -> Iterator[Evidence]:
     """All different pairs of neighbours in all lists, then the law of the output under the best model."""
+    wrong = list(no_strides(subject))
+    yield from wrong
+    if wrong:
+        return
     every = strides(subject)
     for eta in ETAS:
         seen, step, bounds = identified(subject, eta)
@@ -216,16 +232,23 @@ def strided_law(subject: Subject) -> Iterator[Evidence]:
                 getattr(seen, name),
                 getattr(step, name),
                 getattr(bounds, name),
-                where=lambda i, n=name, e=eta: f"coefficient of {n}, t={every.t[i[0]]} to {every.t_prev[i[0]]}, eta={e:g}",
+                where=partial(step_place, every, f"coefficient of {name}, eta={eta:g}"),
                 reason=f"{len(every.t)} different steps of the {len(every.lists)} lists",
             )
         yield output_variances(subject, every, eta)
 
 
+def step_place(every: Strides, what: str, index: tuple[int, ...]) -> str:
+    """A step of a strided sampler in words."""
+    return f"{what}, t={every.t[index[0]]} to {every.t_prev[index[0]]}"
+
+
 def output_variances(subject: Subject, every: Strides, eta: float) -> Evidence:
     """Evidence about the variance of the output for three Gaussian data laws and many n."""
     tables, T = exact(subject), len(every.lists)
-    counts = np.unique(np.append(np.arange(1, min(T, COMPOSED_STEPS) + 1), np.linspace(1, T, COMPOSED_STEPS).astype(int)))
+    counts = np.unique(
+        np.append(np.arange(1, min(T, COMPOSED_STEPS) + 1), np.linspace(1, T, COMPOSED_STEPS).astype(int))
+    )
     weight = GaussianChain(tables, np.zeros(3), VARIANCES).eps_gain[every.t]
     seen, step, bounds = identified(subject, eta)
     gains = [of.x_t[:, None] + of.eps_hat[:, None] * weight for of in (seen, step)]
@@ -248,8 +271,9 @@ def composed_variance(
 ) -> tuple[Array, Array, Array]:
     """Output variances (n, d) by observed and by exact coefficients, and how far apart rounding may drive them.
 
-    `pairs` (steps, n): what each of n samplers takes as its i-th step, -1 for none. For every pair, `gains` are the observed and
-    the exact gain (pairs, d), `slack` bounds their difference, and `noise` is observed and exact sigma and its bound.
+    `pairs` (steps, n): what each of n samplers takes as its i-th step, -1 for none. For every pair, `gains` are the
+    observed and the exact gain (pairs, d), `slack` bounds their difference, and `noise` is observed and exact sigma
+    and its bound.
     """
 
     def padded(values: Array, neutral: float) -> Array:  # one more entry, which -1 finds
@@ -270,11 +294,11 @@ def composed_variance(
 
 @check(
     "STR-4",
-    claim="For every n a strided sampler starts where as little of the image is left as the schedule allows: at alpha_bar_T.",
+    claim="For every n a strided sampler starts where the schedule leaves least of the image: at alpha_bar_T.",
     source="Ho et al. 2020, section 4 (x_T ~ N(0, I)); starting earlier feeds the model noise it never saw",
     needs=("timesteps", "num_timesteps"),
     level=1,
-    kills=(),
+    kills=("P08",),
     tolerance="T0: it is the same entry of the same table.",
 )
 def strided_start(subject: Subject) -> Iterator[Evidence]:
@@ -291,7 +315,7 @@ def strided_start(subject: Subject) -> Iterator[Evidence]:
 
 @check(
     "SCH-9",
-    claim="Respacing keeps alpha_bar at the steps it keeps: a strided step is a step of betas 1 - alpha_bar_t / alpha_bar_prev.",
+    claim="Respacing keeps alpha_bar at the steps it keeps: its betas are 1 - alpha_bar_t / alpha_bar_prev.",
     source="Song et al. 2021, section 4.2; Nichol and Dhariwal 2021, section 4",
     needs=("ddim_step", "timesteps", "num_timesteps"),
     level=2,
@@ -299,7 +323,11 @@ def strided_start(subject: Subject) -> Iterator[Evidence]:
     tolerance="T2: the bounds of the steps, summed over a chain of n for the product of their gains.",
 )
 def respacing(subject: Subject) -> Iterator[Evidence]:
-    """For eta = 0 the gains of x_t telescope to 1 / sqrt(alpha_bar_T); for eta = 1 sigma^2 is the new schedule's posterior variance."""
+    """Gains telescope to 1 / sqrt(alpha_bar_T); with eta = 1 sigma^2 is the new schedule's posterior variance."""
+    wrong = list(no_strides(subject))
+    yield from wrong
+    if wrong:
+        return
     tables, every = exact(subject), strides(subject)
     seen, _, bounds = identified(subject, 0.0)
     relative = bounds.x_t / np.abs(seen.x_t)
@@ -315,7 +343,7 @@ def respacing(subject: Subject) -> Iterator[Evidence]:
 
 
 def respaced_variance(subject: Subject, tables: ExactSchedule, every: Strides) -> Iterator[Evidence]:
-    """Evidence that sigma at eta = 1 is that of the posterior of the respaced schedule, as ancestral sampling on it has."""
+    """Evidence that sigma at eta = 1 is that of the respaced schedule's posterior, as in ancestral sampling on it."""
     seen, _, bounds = identified(subject, 1.0)
     beta = -np.expm1(log_ratio(tables, every.t, every.t_prev))
     before = np.where(every.t_prev < 0, 0.0, tables.one_minus_alpha_bar[every.t_prev])
@@ -324,6 +352,6 @@ def respaced_variance(subject: Subject, tables: ExactSchedule, every: Strides) -
         seen.z**2,
         variance,
         (2 * np.sqrt(variance) + bounds.z) * bounds.z + 16 * U64 * variance,
-        where=lambda index: f"t={every.t[index[0]]} to {every.t_prev[index[0]]}",
+        where=partial(step_place, every, "sigma^2, eta=1"),
         reason="sigma^2 at eta = 1 is the posterior variance with beta = 1 - alpha_bar_t / alpha_bar_prev",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from verification.check import Check, select
+from verification.plan import plan
+from verification.plan import plan
 from verification.protocol import Subject, SubjectSpec, VerificationError, gate_specs
 from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options
 
@@ -21,10 +23,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     option = metafunc.config.getoption
     try:
         specs = gate_specs(option("--subject", DEFAULT_SUBJECT), mode=option("--mode", DEFAULT_MODE))
-        checks = select(option("--tier", DEFAULT_TIER))
+        planned = plan(specs, select(option("--tier", DEFAULT_TIER)))
     except VerificationError as error:
         raise pytest.Collector.CollectError(str(error)) from None
-    pairs = [pytest.param(spec, check, id=_name(check, spec)) for spec in specs for check in checks]
+    pairs = [pytest.param(spec, check, id=_name(check, spec)) for spec, checks in planned for check in checks]
     metafunc.parametrize(("spec", "check"), pairs)
 
 

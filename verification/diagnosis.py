@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 
+from verification.oracle import ExactSchedule
 from verification.protocol import Array
 
 MATCH = 1e-3  # a formula named in a diagnosis fits at least this well: wrong formulas differ by more, float32 by less
@@ -22,22 +22,7 @@ ROUNDING = 1.2e-7  # what agrees this well agrees: two roundings of float32
 FEW = 3  # so many entries may be called exceptions to an otherwise right formula
 
 
-class Schedule(Protocol):
-    """What a diagnosis needs to know of the schedule, exact, (T,) float64 each."""
-
-    beta: Array
-    alpha: Array
-    alpha_bar: Array
-    one_minus_alpha_bar: Array
-    alpha_bar_prev: Array
-    one_minus_alpha_bar_prev: Array
-    posterior_variance: Array
-    posterior_log_variance: Array
-    posterior_coef_x_0: Array
-    posterior_coef_x_t: Array
-
-
-def coefficients(schedule: Schedule) -> dict[str, Array]:
+def coefficients(schedule: ExactSchedule) -> dict[str, Array]:
     """Every coefficient of a DDPM by name, (T,) float64: the right formulas, and what may be mistaken for them."""
     s = schedule
     bar, rest, rest_prev = s.alpha_bar, s.one_minus_alpha_bar, s.one_minus_alpha_bar_prev
@@ -78,7 +63,7 @@ def coefficients(schedule: Schedule) -> dict[str, Array]:
     }
 
 
-def diagnose(observed: Array, truth_name: str, schedule: Schedule, *, truth: Array | None = None) -> str:
+def diagnose(observed: Array, truth_name: str, schedule: ExactSchedule, *, truth: Array | None = None) -> str:
     """What formula the `observed` coefficient (T,) follows instead of the one called `truth_name`; "" if none is close.
 
     `truth` (T,) is needed only for a name that `coefficients` does not have.
@@ -198,7 +183,7 @@ _POWERS = np.array(
 _POWER_NAMES = ("alpha", "beta", "alpha_bar", "1 - alpha_bar", "1 - alpha_bar_prev")
 
 
-def _power_product(seen: Array, right: Array, schedule: Schedule) -> str:
+def _power_product(seen: Array, right: Array, schedule: ExactSchedule) -> str:
     """The product of powers that `seen` follows from t = 1 on (at t = 0 the last quantity is 0)."""
     if len(seen) < 2 * len(_POWER_NAMES) or not seen[1:].all():
         return ""

@@ -9,7 +9,7 @@ operation may do: SiLU's kernel error (rule T4) or sqrt(n) roundoffs for its lon
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,21 +19,23 @@ import numpy as np
 from verification.check import generator
 from verification.network_layout import Architecture
 from verification.network_rounding import DEVIATIONS, DRAWS, kernel_error
-from verification.network_trial import config_of, numpy_type, unguarded
+from verification.network_trial import config_of, network_dtype, unguarded
+from verification.network_truth import kept
 from verification.oracle_network import predict
-from verification.protocol import Subject, dtype_of
+from verification.protocol import Subject
 from verification.reference_network import ReferenceNetwork
 from verification.reverse_mode import Array, Tape, Value
 from verification.tolerance import unit_roundoff
 
 BATCH = 4
+DIRECTIONS = 3
 
 Gradients = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class GradientTrial:
-    """The subject's `gradients` of the mean squared error of its network on images `x`, `t` against `target`."""
+class GradientTruth:
+    """The mean squared error of the network on images `x`, `t` against `target`: what is known without a subject."""
 
     config: Mapping[str, Any]
     weights: Gradients
@@ -41,7 +43,7 @@ class GradientTrial:
     x: Array
     t: Array
     target: Array
-    gradients: Gradients
+    _losses: dict[tuple[int, float], float] = field(default_factory=dict, repr=False)
 
     @cached_property
     def exact(self) -> dict[str, Array]:
@@ -59,10 +61,52 @@ class GradientTrial:
         """Allowed error of each entry of a parameter's gradient."""
         return DEVIATIONS * self.deviation[name]
 
-    def loss(self, direction: Gradients, step: float) -> float:
-        """The mean squared error by the oracle, with the weights moved by `step` times `direction`."""
-        moved = {name: self.weights[name].astype(float) + step * direction.get(name, 0.0) for name in self.weights}
-        return float(np.mean((predict(self.config, moved, self.x, self.t) - self.target) ** 2))
+    @cached_property
+    def living(self) -> dict[str, Array]:
+        """Where the gradient is not zero by its very form, as a mask of each parameter.
+
+        Attention's key biases never count: they add the same to all scores of a query, and softmax does not see it.
+        With groups of one channel, neither does a bias before a normalisation; where an image is one pixel wide,
+        neither do the outer taps of a kernel. All that is found by reverse mode, in a network with generic weights.
+        """
+        generic = ReferenceNetwork(self.config, seed=1).gradient(self.x, self.t, self.target)
+        largest = max(float(np.abs(gradient).max()) for gradient in generic.values())
+        return {name: np.abs(gradient) > 1e-10 * largest for name, gradient in generic.items()}
+
+    @cached_property
+    def directions(self) -> list[dict[str, Array]]:
+        """Random directions in which every parameter's rounding counts alike, so that none is drowned by another.
+
+        Scaled so that no parameter moves by more than its own size (or 1, if it is zero) at step 1.
+        """
+        random = generator("GRD-2")
+        return [self._direction(random) for _ in range(DIRECTIONS)]
+
+    def _direction(self, random: np.random.Generator) -> dict[str, Array]:
+        erring = {name: size for name, size in self.deviation.items() if size}
+        raw = {name: random.standard_normal(self.weights[name].shape) / size for name, size in erring.items()}
+        even = {name: step / step.size**0.5 for name, step in raw.items()}
+        moved = max(
+            root_mean_square(step) / (root_mean_square(self.weights[name]) or 1.0) for name, step in even.items()
+        )
+        return {name: step / moved for name, step in even.items()}
+
+    def loss(self, direction: int, step: float) -> float:
+        """The mean squared error by the oracle, with the weights moved by `step` along one of the directions."""
+        if (direction, step) not in self._losses:
+            along = self.directions[direction]
+            moved = {name: np.add(value, step * along.get(name, 0.0)) for name, value in self.weights.items()}
+            error = predict(self.config, moved, self.x, self.t) - self.target
+            self._losses[direction, step] = float(np.mean(error**2))
+        return self._losses[direction, step]
+
+
+@dataclass(frozen=True)
+class GradientTrial:
+    """The subject's `gradients`, beside the truth."""
+
+    truth: GradientTruth
+    gradients: Gradients
 
 
 _TRIALS: WeakKeyDictionary[Any, GradientTrial] = WeakKeyDictionary()
@@ -72,38 +116,32 @@ def gradient_trial_of(subject: Subject) -> GradientTrial:
     """The subject's gradient trial, made at the first call and kept as long as the subject lives."""
     judged = unguarded(subject)
     if judged not in _TRIALS:
-        config, weights = config_of(subject), subject.weights()
-        x, t, target = training_batch(subject, Architecture.parse(config))
-        gradients = subject.network_gradient(x, t, target)
-        _TRIALS[judged] = GradientTrial(config, weights, dtype_of(subject), x, t, target, gradients)
+        truth = gradient_truth_of(subject)
+        _TRIALS[judged] = GradientTrial(truth, subject.network_gradient(truth.x, truth.t, truth.target))
     return _TRIALS[judged]
 
 
-def training_batch(subject: Subject, architecture: Architecture) -> tuple[Array, Array, Array]:
-    """Images, time steps over the whole range, and a target: noise of the subject's type."""
-    random = generator("NET-3")
-    shape = (BATCH, architecture.in_channels, architecture.image_size, architecture.image_size)
-    x, target = random.standard_normal((2, *shape)).astype(numpy_type(subject))
+def gradient_truth_of(subject: Subject) -> GradientTruth:
+    """The truth about the gradient of the subject's network, on images and a target of noise at four time steps."""
+    config, weights, dtype = config_of(subject), subject.weights(), network_dtype(subject)
+    a = Architecture.parse(config)
+    shape = (2, BATCH, a.in_channels, a.image_size, a.image_size)
+    x, target = generator("NET-3").standard_normal(shape).astype(dtype)
     last = subject.num_timesteps - 1
-    return x, np.array([0, last // 3, 2 * last // 3, last]), target
-
-
-def living(config: Mapping[str, Any], x: Array, t: Array, target: Array) -> dict[str, Array]:
-    """Where the gradient is not zero by its very form, as a mask of each parameter.
-
-    Attention's key biases never count: they add the same to all scores of a query, and softmax does not see it. With
-    groups of one channel, neither does a bias before a normalisation; where an image is one pixel wide, neither do the
-    outer taps of a kernel. All that is found by the reverse mode, in a network with generic weights.
-    """
-    generic = ReferenceNetwork(config, seed=1).gradient(x, t, target)
-    largest = max(float(np.abs(gradient).max()) for gradient in generic.values())
-    return {name: np.abs(gradient) > 1e-10 * largest for name, gradient in generic.items()}
+    t = np.array([0, last // 3, 2 * last // 3, last])
+    arrays = {**weights, "images x": x, "images t": t}
+    return kept("gradient", config, arrays, lambda: GradientTruth(config, weights, dtype, x, t, target))
 
 
 def _root_mean_square(errors: list[Array]) -> float:
     """Over the entries that err at all: of a learned time embedding only the rows that were looked up do."""
     squares = np.square(errors)
     return float(np.sqrt(squares.sum() / max(np.count_nonzero(squares), 1)))
+
+
+def root_mean_square(array: Array) -> float:
+    """Over all entries."""
+    return float(np.sqrt(np.mean(np.square(array, dtype=float)))) if np.size(array) else 0.0
 
 
 class _NoisyNetwork(ReferenceNetwork):

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from verification.protocol import Subject, dtype_of
+from verification.protocol import Identity, Subject, dtype_of
 
 # Methods whose floating-point results have the subject's dtype. Not here: integers (`timesteps`, `draw_timesteps`,
 # `to_uint8`), `loss` (a Python float), `tables` and `weights` (shown as stored), `from_uint8` (images, not arithmetic).
@@ -35,7 +35,7 @@ class SubjectError(Exception):
 class Guarded:
     """Looks like the subject it holds; see the module."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Identity) -> None:
         self._subject = subject
 
     def __getattr__(self, name: str) -> Any:
@@ -60,9 +60,9 @@ class Guarded:
         return call
 
 
-def guarded(subject: Subject) -> Subject:
+def guarded(subject: Identity) -> Subject:
     """`subject`, watched; one that is watched already is returned as it is."""
-    return subject if isinstance(subject, Guarded) else cast("Subject", Guarded(subject))
+    return cast("Subject", subject if isinstance(subject, Guarded) else Guarded(subject))
 
 
 def _copy(value: Any) -> Any:

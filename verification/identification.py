@@ -2,8 +2,8 @@
 
 Nearly every formula of a DDPM is c_1(t) a + c_2(t) b for two arrays a and b. Put in (1, 0) and (0, 1) at every t and
 the coefficients themselves come out, one of each for every time step, exactly as the implementation computes them; put
-in two pairs of random numbers as well and nothing that is not linear can hide. One call on arrays (T, 4) does it all,
-so that an implementation which compiles for each new shape compiles once.
+in two pairs of random numbers as well and nothing that is not linear can hide. One call, on T images of four numbers in
+mixed order, does it all, so that an implementation which compiles for each new shape compiles once.
 
 The bound of a coefficient is what float64 may do to the tables behind it (`oracle.ExactSchedule.rounding`) and the
 roundings of the subject's own arithmetic, each relative to the term that it rounds: T1.
@@ -13,45 +13,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from verification.check import Evidence
 from verification.diagnosis import diagnose
+from verification.guard import SubjectError
 from verification.oracle import U64, ExactSchedule, exact
 from verification.protocol import Array, Subject, dtype_of
 from verification.tolerance import compare, smallest, unit_roundoff
 
 COLUMNS = 4
+IMAGE = (1, 2, 2)
+"""The shape of a row, so that a time step on a wrong axis does not fit."""
+WITH_VARIANCE = ("q_posterior", "p_mean_variance")
 ROUNDINGS_OF_TABLE = 5
 """c x + d y from cast tables: the cast, a square root taken after the cast (two), the product and the sum."""
 ROUNDINGS_OF_FORMULA = 8
 """The same with coefficients put together from up to three cast tables on the way: three more operations."""
 
 
-PER_TIME_STEP = (
-    "q_sample",
-    "q_step",
-    "q_posterior",
-    "predict_x_0",
-    "predict_eps",
-    "velocity",
-    "predict_x_0_from_v",
-    "score",
-    "p_mean_variance",
-)
-"""The methods that combine two arrays with coefficients looked up by t."""
+def applied(subject: Subject, name: str, first: Array, t: npt.NDArray[np.int64], second: Array) -> tuple[Array, Array]:
+    """Output and variance of a method that combines two arrays (B, ...) with coefficients looked up by `t` (B,).
 
-
-def call(subject: Subject, name: str, first: Array, t: npt.NDArray[np.int64], second: Array) -> Array:
-    """The image-shaped output of one of `PER_TIME_STEP`: its mean, where a variance comes with it."""
+    The variance is (B, ...) too, repeated for every number of its image; zeros for a method that returns none.
+    Raises `SubjectError` for outputs of another shape.
+    """
     method = getattr(subject, name)
-    if name == "q_posterior":
-        return np.asarray(method(first, second, t)[0])
-    if name == "p_mean_variance":
-        return np.asarray(method(first, t, second)[0])
-    return np.asarray(method(first, t, second))
+    returned = method(first, second, t) if name == "q_posterior" else method(first, t, second)
+    mean, variance = returned if name in WITH_VARIANCE else (returned, np.zeros_like(first))
+    if np.shape(mean) != first.shape:
+        raise SubjectError(name, f"returned shape {np.shape(mean)} instead of {first.shape}")
+    per_image = (len(t), *[1] * (first.ndim - 1))
+    if np.shape(variance) not in (first.shape, per_image):
+        raise SubjectError(name, f"returned a variance of shape {np.shape(variance)} instead of {per_image}")
+    return mean, np.broadcast_to(variance, first.shape)
+
+
+def at_every_t(subject: Subject, name: str, first: Array, second: Array) -> Array:
+    """The method's output (T, 4), row by row at t = 0 … T − 1; see `applied`."""
+    return moments_at_every_t(subject, name, first, second)[0]
+
+
+def moments_at_every_t(subject: Subject, name: str, first: Array, second: Array) -> tuple[Array, Array]:
+    """Mean and variance, (T, 4) each, row by row at t = 0 … T − 1; see `applied`.
+
+    The rows are handed over as images, in mixed order, so an implementation that takes the row for t is wrong.
+    """
+    order = np.random.default_rng(0).permutation(len(first))
+    images = (np.ascontiguousarray(rows[order]).reshape(len(order), *IMAGE) for rows in (first, second))
+    mean, variance = applied(subject, name, next(images), order, next(images))
+    back = np.argsort(order)
+    return mean.reshape(-1, COLUMNS)[back], variance.reshape(-1, COLUMNS)[back]
 
 
 @dataclass(frozen=True)
@@ -90,9 +105,8 @@ def known(schedule: ExactSchedule, table: str) -> Known:
 
 @dataclass(frozen=True)
 class Probe:
-    """Inputs for every t at once: `t` (T,) and two arrays (T, 4) whose first two columns are (1, 0) and (0, 1)."""
+    """Inputs for every t at once: two arrays (T, 4) whose first two columns are (1, 0) and (0, 1)."""
 
-    t: npt.NDArray[np.int64]
     first: Array
     second: Array
 
@@ -103,7 +117,7 @@ def probe(subject: Subject, random: np.random.Generator) -> Probe:
     first, second = random.normal(size=(2, T, COLUMNS))
     first[:, :2] = 1, 0
     second[:, :2] = 0, 1
-    return Probe(np.arange(T), as_input(subject, first), as_input(subject, second))
+    return Probe(as_input(subject, first), as_input(subject, second))
 
 
 def as_input(subject: Subject, values: Array) -> Array:
@@ -131,40 +145,59 @@ def compare_linear(
     `names` are those of the method and of its two inputs, for saying where: "q_sample, t=17, coefficient of x_0".
     `vanishing` (T, 4) is an absolute error besides, where a coefficient that should be 0 is a difference of equals.
     """
-    u = unit_roundoff(dtype_of(subject))
-    terms = [
-        (c.value[:, None] * x, c.relative[:, None])
-        for c, x in zip(coefficients, (inputs.first, inputs.second), strict=True)
-    ]
-    # Three float64 roundings of the judge's own are in the expected values.
-    bound: Array = sum((roundings * u + 3 * U64 + error) * np.abs(term) for term, error in terms) + vanishing
-    bound = bound + roundings * smallest(dtype_of(subject))
-    expected = sum(term for term, _ in terms)
-    columns = (f"coefficient of {names[1]}", f"coefficient of {names[2]}", "random inputs", "random inputs")
-
-    def named() -> str:
-        wrong = [i for i in (0, 1) if not (np.abs(observed - expected) <= bound)[:, i].all()]
-        found = [(columns[i], _diagnosis(observed[:, i], coefficients[i], subject)) for i in wrong]
-        return "; ".join(f"{place} {text}" for place, text in found if text)
-
-    return compare(
-        observed,
-        expected,
-        bound,
+    expected, bound = _expected(inputs, coefficients, roundings, dtype_of(subject))
+    bound = bound + vanishing
+    columns = tuple(f"coefficient of {name}" for name in names[1:])
+    units, random = np.s_[:, :2], np.s_[:, 2:]
+    alone = compare(
+        observed[units],
+        expected[units],
+        bound[units],
         where=lambda index: f"{names[0]}, t={index[0]}, {columns[index[1]]}",
         reason=reason,
-        diagnosis=named,
+        diagnosis=partial(
+            _named, observed[units], expected[units], bound[units], columns, coefficients, exact(subject)
+        ),
     )
+    if not alone.passed:  # a wrong coefficient says more than what it does to random inputs
+        return alone
+    together = compare(
+        observed[random],
+        expected[random],
+        bound[random],
+        where=lambda index: f"{names[0]}, t={index[0]}, random inputs",
+        reason=reason,
+    )
+    return max(alone, together, key=lambda evidence: (not evidence.passed, evidence.ratio))
 
 
-def _diagnosis(observed: Array, truth: Known, subject: Subject) -> str:
-    return diagnose(observed, truth.formula, exact(subject), truth=truth.value)
+def _expected(inputs: Probe, coefficients: tuple[Known, Known], roundings: int, dtype: str) -> tuple[Array, Array]:
+    """The linear map on the probe, (T, 4) float64, and how far rounding may take a program from it."""
+    expected, bound = np.zeros(inputs.first.shape), np.full(inputs.first.shape, roundings * smallest(dtype))
+    for coefficient, values in zip(coefficients, (inputs.first, inputs.second), strict=True):
+        term = coefficient.value[:, None] * values.astype(np.float64)
+        # Three float64 roundings of the judge's own are in the expected values.
+        relative = roundings * unit_roundoff(dtype) + 3 * U64 + coefficient.relative
+        expected, bound = expected + term, bound + relative[:, None] * np.abs(term)
+    return expected, bound
 
 
-def as_wide_as(mean: Array, variance: Array) -> Array:
-    """A variance (B, 1, ...) as (B, ...) like `mean`; one of any other shape as it is, for the comparison to refuse."""
-    per_image = mean.shape[:1] + (1,) * (mean.ndim - 1)
-    return np.broadcast_to(variance, mean.shape) if np.shape(variance) == per_image else variance
+def _named(
+    observed: Array,
+    expected: Array,
+    bound: Array,
+    columns: tuple[str, ...],
+    coefficients: tuple[Known, Known],
+    schedule: ExactSchedule,
+) -> str:
+    """What formulas the coefficients follow that are beyond their bound, columns (T, 2)."""
+    beyond = (~(np.abs(observed - expected) <= bound)).any(axis=0)
+    found = [
+        (place, diagnose(seen, truth.formula, schedule, truth=truth.value))
+        for place, seen, truth, wrong in zip(columns, observed.T, coefficients, beyond, strict=True)
+        if wrong
+    ]
+    return "; ".join(f"{place} {text}" for place, text in found if text)
 
 
 def from_second_row(name: str) -> Callable[[tuple[int, ...]], str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from verification.check import CHECKS, Finding, seed_of
-from verification.protocol import Subject, VerificationError
+from verification.protocol import Identity, VerificationError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,7 +52,7 @@ class KnownFailures:
 
     entries: Mapping[str, KnownFailure]
 
-    def judge(self, finding: Finding, subject: Subject) -> Finding:
+    def judge(self, finding: Finding, subject: Identity) -> Finding:
         """The finding with its status changed if an entry concerns it."""
         entry = self.entries.get(finding.check)
         device = str(getattr(subject, "device", "CPU"))
@@ -65,7 +65,7 @@ class KnownFailures:
             return replace(finding, status="unexpected_pass", reason=remedy)
         return finding
 
-    def unmatched(self, subject: Subject) -> Iterator[Finding]:
+    def unmatched(self, subject: Identity) -> Iterator[Finding]:
         """A failing finding for each entry whose id is no check's."""
         for check_id in self.entries:
             if check_id not in CHECKS:

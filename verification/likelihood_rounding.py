@@ -1,10 +1,13 @@
 """How far correctly programmed likelihood terms may be from the exact ones.
 
-Every bound is the sum of what each part of the formula rounds (T1), of what float64 leaves uncertain in the tables (T3),
-and of the kernels of exp, log and erfc from the ledger (T4). A bound for a KL term is in nats and for each coordinate.
+Every bound is the sum of what each part of the formula rounds (T1), of what float64 leaves uncertain in the tables
+(T3), and of the kernels of exp, log and erfc from the ledger (T4). A bound for a KL term is in nats and for each
+coordinate.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +15,13 @@ from verification.oracle import U64, ExactSchedule
 from verification.oracle_gaussian import Array, posterior_coefficients, step_variance
 from verification.oracle_likelihood import HALF_BIN, decoder_log_likelihood_exact, decoder_sensitivity
 from verification.protocol import Subject, dtype_of
-from verification.step_rounding import ROUNDINGS, exp_error, mean_bounds, relative
+from verification.step_rounding import ROUNDINGS, exp_error, mean_bounds, relative, sigma_error
 from verification.tolerance import kernel_bound, unit_roundoff
+from verification.vlb_probe import VlbProbe
 
 
 def log_error(dtype: str, logarithm: Array) -> Array:
-    """Absolute error of a logarithm whose exact value is `logarithm`; half precision types compute it wider and round."""
+    """Absolute error of a logarithm whose exact value is `logarithm`; half precision computes it wider and rounds."""
     if dtype in ("float64", "float32"):
         return kernel_bound("log", logarithm, dtype=dtype)
     return np.asarray(2 * unit_roundoff(dtype) * np.abs(logarithm))
@@ -51,8 +55,8 @@ def prior_bound(tables: ExactSchedule, dtype: str, mean_square: Array) -> Array:
 def kl_bound(subject: Subject, tables: ExactSchedule, x_0: Array, x_t: Array, eps_hat: Array, miss: Array) -> Array:
     """The rounding of row t of the bound, in nats a coordinate, (T, ...): all arrays (T, ...), `miss` = x_0 - x̂_0.
 
-    The means of posterior and model nearly cancel, so their rounding is relative to what each adds up, in units of sigma.
-    Row 0 is not a KL term; it is 0.
+    The means of posterior and model nearly cancel, so their rounding is relative to what each adds up, in units of
+    sigma. Row 0 is not a KL term; it is 0.
     """
     dtype = dtype_of(subject)
     u, posterior = unit_roundoff(dtype), posterior_coefficients(tables)
@@ -81,8 +85,8 @@ def decoder_bound(
 ) -> Array:
     """The rounding of the decoder's log-probability in nats, elementwise; `scale_error` is relative.
 
-    The edges of a bin are sums of x_0, mean and half a bin over the scale; the probability is a difference of two tails, so an error
-    of a tail counts as often as the tail is larger than the bin; and the logarithm has its kernel.
+    The edges of a bin are sums of x_0, mean and half a bin over the scale; the probability is a difference of two
+    tails, so an error of a tail counts as often as the tail is larger than the bin; and the logarithm has its kernel.
     """
     u = unit_roundoff(dtype)
     log_p = np.abs(decoder_log_likelihood_exact(x_0, mean, log_scale))
@@ -93,3 +97,11 @@ def decoder_bound(
     return np.asarray(
         per_shift * shift + per_scale * scale + tails * (of_tail + u * log_p) + 2 * u * log_p + log_error(dtype, log_p)
     )
+
+
+def transition_errors(subject: Subject, found: VlbProbe, images: slice) -> dict[str, Any]:
+    """What rounding does to mean (absolute) and scale (relative) of p(x_0 | x_1) before the decoder sees them."""
+    of_x_t, of_eps = (each[0] for each in mean_bounds(found.tables, dtype_of(subject)))
+    x_1, eps_hat = (np.abs(each[0, images]) for each in (found.x_t, found.eps_hat))
+    of_scale = sigma_error(found.tables, subject.variance, dtype_of(subject))[0]
+    return {"mean_error": of_x_t * x_1 + of_eps * eps_hat, "scale_error": float(of_scale)}

@@ -1,12 +1,14 @@
 """Watching a whole sampling loop through the model it calls.
 
-The model is the judge's own, so it sees every x_t and t that the loop passes through, and knows every eps_hat it answered.
-With the noise given, each recorded x_{t-1} must be the step of the recorded x_t, so one run of a loop is checked step by
-step, with the tolerance of a single step: a skipped step, a wrong order, a noise used twice shows at its own t.
+The model is the judge's own, so it sees every x_t and t that the loop passes through, and knows every eps_hat it
+answered. With the noise given, each recorded x_{t-1} must be the step of the recorded x_t, so one run of a loop is
+checked step by step, with the tolerance of a single step: a skipped step, a wrong order, a noise used twice shows at
+its own t.
 
 All loops carry the same batch of eight images of 8×8 pixels, in which different questions travel side by side:
 
-* images 0 to 3: the best model for Gaussian pixels (`oracle_gaussian`), with its own mean and variance in each pixel; in image 0 no noise;
+* images 0 to 3: the best model for Gaussian pixels (`oracle_gaussian`), with its own mean and variance in each pixel;
+  in image 0 no noise;
 * images 4 and 5: a model that says x_0 = ±2, outside what clipping allows;
 * images 6 and 7: the best model for the real digits (`oracle_empirical`).
 """
@@ -23,7 +25,7 @@ from verification.check import generator
 from verification.identification import as_input
 from verification.oracle import ExactSchedule, exact
 from verification.oracle_empirical import digits, empirical_eps
-from verification.oracle_gaussian import Array, GaussianChain
+from verification.oracle_gaussian import Array, GaussianChain, Integers
 from verification.protocol import Subject
 
 GAUSSIAN, OUTSIDE, REAL = slice(0, 4), slice(4, 6), slice(6, 8)
@@ -38,11 +40,11 @@ class Spy:
     model: Callable[[Array, int], Array]
     subject: Subject
     x_t: list[Array] = field(default_factory=list)
-    t: list[Array] = field(default_factory=list)
+    t: list[Integers] = field(default_factory=list)
     eps_hat: list[Array] = field(default_factory=list)
 
     def __call__(self, x_t: Array, t: Array) -> Array:
-        """The answer for x_t (B, ...) at t (B,), in the subject's own type; raises ValueError on any other shape of t."""
+        """The answer for x_t (B, ...) at t (B,), in the subject's own type; raises ValueError on another kind of t."""
         if np.shape(t) != np.shape(x_t)[:1]:
             raise ValueError(f"the model was given t of shape {np.shape(t)} with x_t of shape {np.shape(x_t)}")
         if np.asarray(t).dtype.kind not in "iu":
@@ -56,14 +58,15 @@ class Spy:
 
 @dataclass(frozen=True)
 class Loop:
-    """One watched run of a loop of n steps: what the model saw and answered, the noise z, each (n, 8, 1, 8, 8), t (n, 8).
+    """One watched run of a loop of n steps: what the model saw and answered, the noise z, each (n, 8, 1, 8, 8), t (n,
+    8).
 
     `after` is what followed each x_t: the next x_t, and at the end the output.
     """
 
-    x_T: Array
+    x_T: Array  # noqa: N815 - the paper's letter
     x_t: Array
-    t: Array
+    t: Integers
     eps_hat: Array
     z: Array
     output: Array
@@ -99,13 +102,13 @@ def model_of(tables: ExactSchedule) -> Callable[[Array, int], Array]:
 def start_and_noise(num_steps: int) -> tuple[Array, Array]:
     """x_T and z, (8, 1, 8, 8) and (num_steps, 8, 1, 8, 8): normal numbers on a grid of 1/64, exact in every type.
 
-    They are cut off at 2.5, which keeps the x_0 that the Gaussian images imply inside [-1, 1]. Image 0 has no noise, image 1
-    starts at 0.
+    They are cut off at 2.5, which keeps the x_0 that the Gaussian images imply inside [-1, 1]. Image 0 has no noise,
+    image 1 starts at 0.
     """
     random = generator("loops")
 
     def draw(*shape: int) -> Array:
-        return np.round(np.clip(random.normal(size=shape), -2.5, 2.5) * 64) / 64
+        return np.asarray(np.round(np.clip(random.normal(size=shape), -2.5, 2.5) * 64) / 64)
 
     x_T, z = draw(*SHAPE), draw(num_steps, *SHAPE)
     z[:, 0] = 0.0

@@ -22,7 +22,7 @@ def confirmed(trial: Trial, check_id: str) -> Iterator[Evidence]:
     A network that is wrong in a known way which is another check's business is compared with the network that is wrong
     in that way only: one mistake fails its own check, and the others judge what is left.
     """
-    shown = {trial.clearest(variant)[0] for variant in trial.variants if variant.check == check_id}
+    shown = {trial.truth.clearest(variant)[0] for variant in trial.truth.variants if variant.check == check_id}
     for image in sorted(shown) or range(len(trial.images.x)):
         yield _agreement(trial, check_id, image)
     yield from distinguishable(trial, check_id)
@@ -34,13 +34,13 @@ def distinguishable(trial: Trial, check_id: str) -> Iterator[Evidence]:
     This needs no output of the subject. It fails where the subject's weights hide the detail, such as a network whose
     last layers are still zero: what cannot be told from wrong has not been shown right.
     """
-    for variant in trial.variants:
-        if variant.check == check_id and variant.visible and trial.dtype not in COARSE:
+    for variant in trial.truth.variants:
+        if variant.check == check_id and variant.visible and trial.truth.dtype not in COARSE:
             yield _separation(trial, variant)
 
 
 def _separation(trial: Trial, variant: Variant) -> Evidence:
-    image, apart = trial.clearest(variant)
+    image, apart = trial.truth.clearest(variant)
     reason = f"these weights and images tell a right network from one in which {variant.sentence}"
     return Evidence(CLEAR, apart, f"{trial.images.names[image]}, in units of rounding", reason)
 

@@ -110,7 +110,7 @@ def parameter_shapes(config: Mapping[str, Any]) -> Shapes:
             shapes |= _convolution(f"down.{level}.downsample.conv", width, width, 3)
         if level > 0:
             shapes |= _convolution(f"up.{level}.upsample.conv", width, width, 3 if a.upsample == "nearest" else 2)
-    return shapes | _norm("norm_out", base) | _convolution("conv_out", base, a.in_channels, 3)
+    return shapes | _norm("norm_out", a.widths[0]) | _convolution("conv_out", a.widths[0], a.in_channels, 3)
 
 
 def _stage(level: str, i: int, width_in: int, width: int, inner: int, attends: bool) -> Shapes:
@@ -149,7 +149,7 @@ def parameter_count(config: Mapping[str, Any]) -> int:
     a = Architecture.parse(config)
     c, w, deepest = a.base_channels, a.widths, a.widths[-1]
     total = 4 * c * c + 4 * c + 16 * c * c + 4 * c + (a.num_timesteps * c if a.time_embedding == "learned" else 0)
-    total += 9 * a.in_channels * c + c + 2 * c + 9 * c * a.in_channels + a.in_channels
+    total += 9 * a.in_channels * c + c + 2 * w[0] + 9 * w[0] * a.in_channels + a.in_channels
     for level, _, above in a.blocks_down():
         total += _residual_count(above, w[level], c) + a.attends(level) * _attention_count(w[level])
     total += 2 * _residual_count(deepest, deepest, c) + _attention_count(deepest)

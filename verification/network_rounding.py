@@ -79,8 +79,9 @@ class MonteCarlo(Exact):
         return self.error(shifted, lambda: relative / self._roundoff * np.abs(value))
 
     def error(self, value: Array, size: Callable[[], Array]) -> Array:
-        """`value` plus normal errors of standard deviation u `size()`, one for each element."""
-        return value + self._roundoff * size() * self._random.standard_normal(value.shape)
+        """`value` plus errors of standard deviation u `size()`, uniform as those of rounding are, one each element."""
+        spread = self._roundoff * 12**0.5 * (self._random.random(value.shape) - 0.5)
+        return value + size() * spread
 
 
 def kernel_error(op: str, dtype: str) -> float:

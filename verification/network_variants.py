@@ -86,12 +86,19 @@ def _variant(
 
 
 VARIANTS: tuple[Variant, ...] = (
-    _variant("NET-2", "the time embedding is not used", time_used=False),
+    _variant("NET-2", "the time embedding is not used", time_projected=False),
+    _variant("NET-2", "the time embedding is zero", time_used=False),
     _variant("NET-4", "the skip connections carry nothing", skips="zero"),
     _variant("NET-4", "skip connections of equal shape are taken in the wrong order", skips="swapped"),
-    _variant("NET-4", "a skip connection is used twice and its neighbour not at all", skips="repeated"),
+    _variant(
+        "NET-4", "a skip connection is used twice, the younger one of equal shape not at all", skips="older_twice"
+    ),
+    _variant(
+        "NET-4", "a skip connection is used twice, the older one of equal shape not at all", skips="younger_twice"
+    ),
     _variant("NET-4", "the skip comes before h in the concatenation", concatenation="skip_h"),
     _variant("NET-7", "attention's softmax runs over the queries", attention_over="queries"),
+    _variant("NET-7", "attention's queries and keys are swapped", attention_roles="kq"),
     _variant("NET-7", "attention replaces its input instead of being added to it", attention_residual=False),
     _variant("NET-8", "ReLU stands for SiLU", activation="relu"),
     _variant("NET-8", "GELU stands for SiLU", activation="gelu"),
@@ -108,11 +115,15 @@ VARIANTS: tuple[Variant, ...] = (
     _variant("NET-8", "upsampling fills in zeros instead of repeating pixels", _nearest, enlarge="zeros"),
     _variant("NET-8", "the transposed convolution's kernel is flipped", _transposed, transposed_flip=True),
     _variant("NET-9", "the embedding alternates sine and cosine", _sinusoidal, embedding_order="interleaved"),
-    _variant("NET-9", "the embedding's longest period is 1000, not 10000", _sinusoidal, max_period=1000.0),
+    _variant("NET-9", "the embedding's longest period is 100, not 10000", _sinusoidal, max_period=100.0),
     _variant("NET-9", "the network is told t + 1", time_offset=1),
     _variant("NET-9", "the network is told t - 1", time_offset=-1),
-    _variant("NET-11.padding", "stride-2 convolutions pad on all sides", _strided, stride_padding="symmetric"),
-    _variant("NET-11.padding", "stride-2 convolutions pad left and above", _strided, stride_padding="left_above"),
+    _variant(
+        "NET-11.padding",
+        "stride-2 convolutions pad on all sides, or left and above",
+        _strided,
+        stride_padding="symmetric",
+    ),
     _variant("NET-11.padding", "3x3 convolutions reflect the image at its border", border="reflect"),
     _variant("NET-11.padding", "3x3 convolutions wrap around at the border", border="wrap"),
     _variant("NET-11.norm_eps", "GroupNorm's epsilon is 1e-5 (the default of PyTorch and MindSpore)", norm_eps=1e-5),
@@ -123,7 +134,7 @@ VARIANTS: tuple[Variant, ...] = (
     ),
     _variant("NET-11.sine_first", "the embedding has cosines first", _sinusoidal, embedding_order="cosine_first"),
     _variant("NET-11.divisor", "frequencies divide by half, not half - 1", _sinusoidal, frequency_divisor="half"),
-    _variant("NET-11.head_scale", "attention is not scaled", _heads_are_wide, attention_scale="none"),
+    _variant("NET-7", "attention is not scaled", _heads_are_wide, attention_scale="none"),
     _variant(
         "NET-11.head_scale", "attention is scaled by 1/d, not 1/sqrt(d)", _heads_are_wide, attention_scale="linear"
     ),
@@ -153,6 +164,9 @@ def changes(variant: Variant) -> dict[str, Any]:
     return {name: value for name, value in wrong.items() if value != getattr(RIGHT, name)}
 
 
-def combined(first: Variant, second: Variant) -> Details:
-    """The details of a network that is wrong in both ways."""
-    return replace(first.details, **changes(second))
+def together(variants: tuple[Variant, ...]) -> Details:
+    """The details of a network that is wrong in all these ways."""
+    wrong: dict[str, Any] = {}
+    for variant in variants:
+        wrong |= changes(variant)
+    return replace(RIGHT, **wrong)

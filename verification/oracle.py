@@ -192,7 +192,7 @@ SCHEDULES: Final = tuple(_SCHEDULES)
 """The names a subject may declare; for anything else it declares None and its betas are taken from its tables."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _from_declaration(name: str, values: tuple[tuple[str, float], ...], T: int) -> ExactSchedule:
     if T < 1:
         raise ValueError(f"a schedule needs at least one time step, the subject states num_timesteps = {T}")
@@ -212,7 +212,7 @@ def _from_declaration(name: str, values: tuple[tuple[str, float], ...], T: int) 
     return _assemble(beta, beta_error, np.zeros(T), declared=True)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _from_stored_beta(data: bytes, shape: tuple[int, ...], unit: float) -> ExactSchedule:
     values = np.frombuffer(data, dtype=np.float64)
     if len(shape) != 1 or not len(values) or not np.all((values > 0) & (values < 1)):
@@ -288,13 +288,15 @@ def _propagated(tables: Mapping[str, Array], beta_error: Array, unit: float) -> 
     """Table name -> (T,) relative error, to first order, when beta is off by `beta_error` and each operation by `unit`.
 
     ā_t collects the relative errors of the alphas before it, and t roundings of the product or of a running sum of
-    logarithms, whose roundings are as large as the sum. 1 − ā_t turns a relative error of ā_t into SNR_t times as much.
+    logarithms, whose roundings are as large as the sum. 1 − ā_t turns a relative error of ā_t into SNR_t times as much,
+    and has its own roundings: of a difference of numbers up to 1, or of a recurrence that adds up.
     """
     alpha_bar, beta = tables["alpha_bar"], tables["beta"]
     per_alpha = (beta_error + unit) / tables["alpha"]
     count = np.arange(2, len(beta) + 2)
     product = np.cumsum(per_alpha) + unit * count * (1 + np.abs(np.log(alpha_bar)))
-    complement = tables["snr"] * product + unit / tables["one_minus_alpha_bar"]
+    subtracted = 2 * unit / tables["one_minus_alpha_bar"]
+    complement = tables["snr"] * product + subtracted + _recurrence_error(tables, unit)
     # The step before the first is exact: ā_0 = 1, whoever computes it.
     product_prev, complement_prev = (np.concatenate(([0.0], e[:-1])) for e in (product, complement))
     per_beta = (beta_error + unit) / beta
@@ -314,6 +316,16 @@ def _propagated(tables: Mapping[str, Array], beta_error: Array, unit: float) -> 
         "posterior_coef_x_t": per_alpha / 2 + complement_prev + complement + 5 * unit,
         "snr": product + complement + unit,
     }
+
+
+def _recurrence_error(tables: Mapping[str, Array], unit: float) -> Array:
+    """(T,) relative error of 1 − ā_t as v_t = alpha_t v_{t−1} + beta_t: three roundings a step, fading with alpha."""
+    kept = (tables["alpha"] * tables["one_minus_alpha_bar_prev"] / tables["one_minus_alpha_bar"]).tolist()
+    error, out = 0.0, []
+    for share in kept:
+        error = share * error + 3 * unit
+        out.append(error)
+    return np.array(out)
 
 
 def _log_error(variance: Array, log_variance: Array, per_beta: Array, unit: float) -> Array:

@@ -1,10 +1,11 @@
 """Real images as a data law of their own: every image of a set is as likely as any other, and nothing else can happen.
 
 For such data E[x_0 | x_t] is an average of the images, weighted by how well each explains x_t: a softmax over squared
-distances. It is the limit of training without end on these images, so a sampler that is given it must return them, which judges a
-sampler on real data without any training (and is what a network that memorises does).
+distances. It is the limit of training without end on these images, so a sampler that is given it must return them,
+which judges a sampler on real data without any training (and is what a network that memorises does).
 
-The images are 360 of scikit-learn's digits, kept in `data/digits.npy` so that the judge depends on no data package; see `data/README.md`.
+The images are 360 of scikit-learn's digits, kept in `data/digits.npy` so that the judge depends on no data package;
+see `data/README.md`.
 """
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ result comes from moving a mean and a covariance through one linear step at a ti
 * a sampler's step is affine in (x_t, eps_hat, z), so its output law is the composition of those maps (`output_law`).
 
 Sums and products below have positive terms only, except where a comment says otherwise: that is what keeps a float64
-oracle accurate to a few units of rounding although 1 - alpha_bar is 1e-4 at the first step and alpha_bar 4e-5 at the last.
+oracle accurate to a few units of rounding although 1 - alpha_bar is 1e-4 at the first step and alpha_bar 4e-5 at the
+last.
 
-Time steps are 0-based indices, so row 0 is the paper's t = 1; arrays over t have shape (T,) or, with d coordinates, (T, d).
+Time steps are 0-based indices, so row 0 is the paper's t = 1; arrays over t have shape (T,) or, with d coordinates,
+(T, d).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 class ExactTables(Protocol):
-    """What is needed of an exact schedule (`oracle.ExactSchedule` is one): correctly rounded float64 tables, each (T,)."""
+    """What is needed of an exact schedule (`oracle.ExactSchedule` is one): correctly rounded float64 tables (T,)."""
 
     @property
     def alpha(self) -> Array: ...
@@ -72,9 +74,7 @@ class DdimCoefficients(NamedTuple):
     @property
     def affine(self) -> StepCoefficients:
         """The step in terms of x_t, eps_hat and z. The coefficient of eps_hat is a difference, as DDIM defines it."""
-        return StepCoefficients(
-            self.signal * self.per_x_t, self.direction - self.signal * self.per_eps, self.z
-        )
+        return StepCoefficients(self.signal * self.per_x_t, self.direction - self.signal * self.per_eps, self.z)
 
 
 class PosteriorCoefficients(NamedTuple):
@@ -88,14 +88,15 @@ class PosteriorCoefficients(NamedTuple):
 def posterior_coefficients(tables: ExactTables) -> PosteriorCoefficients:
     """Mean and variance of q(x_{t-1} | x_t, x_0) by a Kalman update; Ho et al. 2020, Eqs. 6-7.
 
-    Prior x_{t-1} ~ N(sqrt(alpha_bar_{t-1}) x_0, v), with v = 1 - alpha_bar_{t-1}; observation x_t = sqrt(alpha) x_{t-1} + noise of
-    variance beta. The gain is v sqrt(alpha) / (alpha v + beta). At the first step v = 0: the prior is the answer.
+    Prior x_{t-1} ~ N(sqrt(alpha_bar_{t-1}) x_0, v), with v = 1 - alpha_bar_{t-1}; observation x_t = sqrt(alpha)
+    x_{t-1} + noise of variance beta. The gain is v sqrt(alpha) / (alpha v + beta). At the first step v = 0: the prior
+    is the answer.
     """
     v = tables.one_minus_alpha_bar_prev
     innovation = tables.alpha * v + tables.beta
     kept = tables.beta / innovation  # 1 - gain * sqrt(alpha), without the subtraction
     return PosteriorCoefficients(
-        x_0=np.sqrt(tables.alpha_bar_prev) * kept,
+        x_0=np.asarray(np.sqrt(tables.alpha_bar_prev) * kept),
         x_t=v * np.sqrt(tables.alpha) / innovation,
         variance=v * kept,
     )
@@ -173,8 +174,8 @@ def _running_sum(values: Array) -> tuple[Array, Array]:
 class GaussianChain:
     """A DDPM over data x_0 ~ N(`mean`, diag(`variance`)), both (d,), and every Gaussian that follows from it.
 
-    Arrays over t have a row for each index 0…T-1; `marginal_variance` and `marginal_mean` have T + 1 rows, row 0 being the data, so
-    their row i is the law of x at index i - 1.
+    Arrays over t have a row for each index 0…T-1; `marginal_variance` and `marginal_mean` have T + 1 rows, row 0
+    being the data, so their row i is the law of x at index i - 1.
     """
 
     tables: ExactTables
@@ -197,19 +198,19 @@ class GaussianChain:
 
     @cached_property
     def eps_gain(self) -> Array:
-        """w with E[eps | x_t] = w (x_t - its mean), (T, d): Cov(eps, x_t) = sqrt(1 - alpha_bar_t), over Var(x_t)."""
+        """Gain w with E[eps | x_t] = w (x_t - its mean), (T, d): Cov = sqrt(1 - alpha_bar_t), over Var(x_t)."""
         root = np.sqrt(self.tables.one_minus_alpha_bar)[:, None]
         return np.asarray(root / self.marginal_variance[1:])
 
     @cached_property
     def x_0_gain(self) -> Array:
-        """g with E[x_0 | x_t] = mean + g (x_t - its mean), (T, d): Cov(x_0, x_t) falls by sqrt(alpha_t) a step."""
+        """Gain g with E[x_0 | x_t] = mean + g (x_t - its mean), (T, d): Cov(x_0, x_t) falls by sqrt(alpha_t) a step."""
         covariance = np.outer(np.cumprod(np.sqrt(self.tables.alpha)), self.variance)
         return np.asarray(covariance / self.marginal_variance[1:])
 
     @cached_property
     def x_0_variance(self) -> Array:
-        """Var(x_0 | x_t), (T, d), from 1 / Var = 1 / lambda + alpha_bar / (1 - alpha_bar), rearranged to allow lambda = 0."""
+        """Var(x_0 | x_t), (T, d): 1 / Var = 1 / lambda + alpha_bar / (1 - alpha_bar), so that lambda may be 0."""
         v, a = self.tables.one_minus_alpha_bar[:, None], self.tables.alpha_bar[:, None]
         return np.asarray(self.variance * v / (v + a * self.variance))
 
@@ -250,8 +251,8 @@ class GaussianChain:
 def output_law(gain: Array, noise: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
     """Mean and variance (d,) after the affine steps x -> gain x + noise z, from the last row of `gain` to the first.
 
-    `gain` (n, d); `noise` (n,) or (n, d) standard deviations. For a sampler's law feed it deviations from the data's own path: the
-    optimal denoiser keeps sqrt(alpha_bar_t) m on that path, so the offset is carried by `mean` alone.
+    `gain` (n, d); `noise` (n,) or (n, d) standard deviations. For a sampler's law feed it deviations from the data's
+    own path: the optimal denoiser keeps sqrt(alpha_bar_t) m on that path, so the offset is carried by `mean` alone.
     """
     noise = np.broadcast_to(noise if noise.ndim == 2 else noise[:, None], gain.shape)
     for a, sigma in zip(gain[::-1], noise[::-1], strict=True):
@@ -262,7 +263,8 @@ def output_law(gain: Array, noise: Array, mean: Array, variance: Array) -> tuple
 def ancestral_law(chain: GaussianChain, variance: str) -> tuple[Array, Array]:
     """Mean and variance (d,) of what the ancestral sampler returns with the best network, from x_T ~ N(0, I).
 
-    This is not the data's law: with T steps the sampler is off by what `step_variance` differs from the reverse variance.
+    This is not the data's law: with T steps the sampler is off by what `step_variance` differs from the reverse
+    variance.
     """
     step = ancestral_coefficients(chain.tables, variance)
     gain = step.x_t[:, None] + step.eps_hat[:, None] * chain.eps_gain

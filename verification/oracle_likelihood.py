@@ -1,8 +1,8 @@
 """Likelihoods in closed form: Gaussian KL, the discretised decoder, and every term of the variational bound.
 
-Three roads lead to each number, none of them an implementation's: 60-digit arithmetic (mpmath), quadrature of the defining
-integral (SciPy's `quad` over `norm.logpdf`), and, for the bound as a whole, information theory. For data x_0 ~ N(m, λ) the terms of Ho et al. 2020,
-Eq. 5 are expectations of squares, so they follow from two variances:
+Three roads lead to each number, none of them an implementation's: 60-digit arithmetic (mpmath), quadrature of the
+defining integral (SciPy's `quad` over `norm.logpdf`), and, for the bound as a whole, information theory. For data x_0
+~ N(m, λ) the terms of Ho et al. 2020, Eq. 5 are expectations of squares, so they follow from two variances:
 
 * `E |posterior mean - model mean|^2 = Var(x_{t-1} | x_t) - Var(x_{t-1} | x_t, x_0)`, the law of total variance;
 * the sum of all terms is the entropy of the data plus what the sampler gives away at each step (`gap_identity`).
@@ -130,8 +130,9 @@ def decoder_tanh(x_0: Array, mean: Array, log_scale: Array) -> Array:
 def decoder_sensitivity(x_0: Array, mean: Array, log_scale: Array) -> tuple[Array, Array, Array]:
     """How strongly rounding moves the log-probability p of a bin: three non-negative arrays.
 
-    |dp / d edge| summed over the edges; |edge * dp / d edge| summed likewise (a relative error of the scale moves an edge by itself times that);
-    and the size of the two (reflected) tails over the bin they enclose (a relative error of the distribution function).
+    |dp / d edge| summed over the edges; |edge * dp / d edge| summed likewise (a relative error of the scale moves an
+    edge by itself times that); and the size of the two (reflected) tails over the bin they enclose (a relative error
+    of the distribution function).
     """
     x_0, mean, log_scale = np.broadcast_arrays(x_0, mean, log_scale)
     log_p = decoder_log_likelihood_exact(x_0, mean, log_scale)
@@ -145,7 +146,7 @@ def decoder_sensitivity(x_0: Array, mean: Array, log_scale: Array) -> tuple[Arra
 
 
 def excess(r: Any, r_minus_1: Any) -> Array:
-    """r - 1 - ln r, elementwise, given `r_minus_1` without cancellation: twice the KL of two variances of ratio r."""
+    """Elementwise r - 1 - ln r, given `r_minus_1` without cancellation: twice the KL of two variances of ratio r."""
     near = np.abs(r_minus_1) < 0.5
     log_r = np.where(near, np.log1p(np.where(near, r_minus_1, 0.0)), np.log(np.where(near, 1.0, r)))
     return np.asarray(r_minus_1 - log_r)
@@ -178,8 +179,8 @@ def kl_floor(tables: ExactTables, variance: str) -> Array:
 def kl_weight(tables: ExactTables, variance: str) -> Array:
     """What multiplies |x_0 - x̂_0|^2 in row t of the bound, (T,): half the fall of the signal-to-noise ratio.
 
-    SNR_{t-1} - SNR_t = alpha_bar_{t-1} beta_t / (v_{t-1} v_t), times the posterior variance over sigma^2 where those differ (Kingma
-    et al. 2021, Eq. 13). Row 0 is 0.
+    SNR_{t-1} - SNR_t = alpha_bar_{t-1} beta_t / (v_{t-1} v_t), times the posterior variance over sigma^2 where those
+    differ (Kingma et al. 2021, Eq. 13). Row 0 is 0.
     """
     weight = np.zeros(len(tables.beta))
     v, v_prev = tables.one_minus_alpha_bar[1:], tables.one_minus_alpha_bar_prev[1:]
@@ -190,7 +191,10 @@ def kl_weight(tables: ExactTables, variance: str) -> Array:
 
 
 def simple_weight(tables: ExactTables, variance: str) -> Array:
-    """What multiplies |eps - eps_hat|^2 in row t of the bound, (T,): beta^2 / (2 sigma^2 alpha (1 - alpha_bar)), Eq. 12."""
+    """What multiplies |eps - eps_hat|^2 in row t of the bound, (T,): beta^2 / (2 sigma^2 alpha (1 - alpha_bar)).
+
+    Ho et al. 2020, Eq. 12.
+    """
     sigma_squared = step_variance(tables, variance)
     return np.asarray(tables.beta**2 / (2 * sigma_squared * tables.alpha * tables.one_minus_alpha_bar))
 
@@ -208,7 +212,7 @@ def expected_kl(chain: GaussianChain, variance: str) -> Array:
 
 
 def expected_continuous_decoder(chain: GaussianChain, variance: str) -> Array:
-    """E L_0 with the best network and a density instead of bins, (d,): a Gaussian of width sigma_1 around E[x_0 | x_1]."""
+    """E L_0 with the best network and a density for bins, (d,): a Gaussian of width sigma_1 around E[x_0 | x_1]."""
     sigma_squared = step_variance(chain.tables, variance)[0]
     return np.asarray((math.log(2 * math.pi * sigma_squared) + chain.x_0_variance[0] / sigma_squared) / 2)
 
@@ -216,8 +220,8 @@ def expected_continuous_decoder(chain: GaussianChain, variance: str) -> Array:
 def gap_identity(chain: GaussianChain, variance: str) -> Array:
     """The whole bound (prior, all KL terms, continuous decoder) by information theory, (d,).
 
-    Entropy of the data, plus KL(q(x_T) || N(0, 1)), plus for every step the KL between the exact reverse kernel's variance
-    and the sampler's.
+    Entropy of the data, plus KL(q(x_T) || N(0, 1)), plus for every step the KL between the exact reverse kernel's
+    variance and the sampler's.
     """
     s, m = chain.marginal_variance[-1], chain.marginal_mean[-1]
     start = (excess(s, s - 1) + m**2) / 2

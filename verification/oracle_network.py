@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import mpmath
@@ -52,11 +53,12 @@ class Details:
     norm_eps_outside: bool = False  # (x - mean) / (std + eps)
     activation: str = "silu"  # relu, gelu
     border: str = "constant"  # of 3x3 convolutions: a mode of numpy.pad
-    stride_padding: str = "right_below"  # symmetric, left_above
+    stride_padding: str = "right_below"  # symmetric
     pool: str = "max"  # mean
     enlarge: str = "nearest"  # bilinear, zeros
     transposed_flip: bool = False
     time_used: bool = True
+    time_projected: bool = True
     time_offset: int = 0
     embedding_order: str = "sine_first"  # cosine_first, interleaved
     frequency_divisor: str = "half-1"  # half
@@ -65,9 +67,10 @@ class Details:
     time_silu_outside: bool = True
     attention_scale: str = "head"  # none, channels, linear
     attention_over: str = "keys"  # queries
+    attention_roles: str = "qk"  # kq
     attention_heads: str = "contiguous"  # one, of_8, interleaved
     attention_residual: bool = True
-    skips: str = "last_first"  # swapped, repeated, zero
+    skips: str = "last_first"  # swapped, older_twice, younger_twice, zero
     concatenation: str = "h_skip"  # skip_h
     residual: float = 1.0
     last_silu: bool = True
@@ -151,7 +154,8 @@ class _Network:
 
     def _block(self, x: Array, emb: Array, name: str) -> Array:
         h = self._conv(self._activate(self._norm(x, f"{name}.norm_1")), f"{name}.conv_1")
-        h = self._add(h, self._dense(emb, f"{name}.time_proj")[:, :, None, None])
+        if self.details.time_projected:
+            h = self._add(h, self._dense(emb, f"{name}.time_proj")[:, :, None, None])
         h = self._conv(self._activate(self._norm(h, f"{name}.norm_2")), f"{name}.conv_2")
         kept = self._conv(x, f"{name}.shortcut") if f"{name}.shortcut.weight" in self.weights else x
         return self._add(kept, h) * self.details.residual
@@ -159,7 +163,7 @@ class _Network:
     def _attention(self, x: Array, name: str) -> Array:
         n, channels, height, width = x.shape
         h = self._norm(x, f"{name}.norm")
-        q, k, v = (self._heads(self._conv(h, f"{name}.{part}")) for part in "qkv")
+        q, k, v = (self._heads(self._conv(h, f"{name}.{part}")) for part in (*self.details.attention_roles, "v"))
         scale = self._attention_scale(channels, q.shape[2])
         scores = self._dot("nhdi,nhdj->nhij", q, k * scale, terms=q.shape[2])
         scores = scores - scores.max(axis=-1, keepdims=True)
@@ -203,14 +207,15 @@ class _Network:
         values = _grouped(x, self.architecture.groups, d.norm_over)
         axes = (0, 2) if d.norm_over == "batch" else 2
         terms = values.size // (values.shape[1] if d.norm_over == "batch" else values.shape[0] * values.shape[1])
-        power = np.mean(values**2, axis=axes, keepdims=True)
+        squares = values**2
+        power = squares.mean(axis=axes, keepdims=True)
         exact = values.mean(axis=axes, keepdims=True)
         mean = r.error(exact, lambda: sum_size(terms, exact, power / terms))
         centred = values - mean
         variance = np.mean(centred**2, axis=axes, keepdims=True) * (terms / (terms - 1) if d.norm_unbiased else 1.0)
         # E[x^2] - E[x]^2 is as right as E[(x - E[x])^2]: what is rounded is the mean square
-        fourth = np.mean(values**4, axis=axes, keepdims=True)
-        variance = np.maximum(r.error(variance, lambda: sum_size(terms, power, fourth / terms)), 0.0)
+        fourth = np.mean(squares**2, axis=axes, keepdims=True) / terms
+        variance = np.maximum(r.error(variance, lambda: sum_size(terms, power, fourth)), 0.0)
         std = np.sqrt(variance) + d.norm_eps if d.norm_eps_outside else np.sqrt(variance + d.norm_eps)
         # x * scale + shift with both made beforehand rounds at the size of x / std, not of (x - mean) / std
         normed = r.error(centred / std, lambda: (np.abs(values) + np.abs(mean) + 2 * np.abs(centred)) / std)
@@ -248,7 +253,7 @@ class _Network:
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         if stride == 1 or self.details.stride_padding == "right_below":
             return total // 2, total - total // 2
-        return (1, 1) if self.details.stride_padding == "symmetric" else (total - total // 2, total // 2)
+        return 1, 1
 
     def _mode(self, stride: int) -> Any:
         return self.details.border if stride == 1 else "constant"
@@ -378,7 +383,8 @@ def _mistake_skips(kept: list[Array], how: str) -> list[Array]:
     if how == "last_first":
         return kept
     wrong = list(kept)
-    for i in range(len(kept) - 1):
-        if kept[i].shape == kept[i + 1].shape:
-            wrong[i], wrong[i + 1] = (wrong[i + 1], wrong[i]) if how == "swapped" else (kept[i + 1], kept[i + 1])
+    for i, (older, younger) in enumerate(pairwise(kept)):
+        if older.shape == younger.shape:
+            taken = {"swapped": (younger, wrong[i]), "older_twice": (wrong[i], older), "younger_twice": (younger,) * 2}
+            wrong[i : i + 2] = taken[how]
     return wrong

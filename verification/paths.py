@@ -19,9 +19,9 @@ from verification.identification import (
     ROUNDINGS_OF_FORMULA,
     ROUNDINGS_OF_TABLE,
     as_input,
-    as_wide_as,
-    call,
+    at_every_t,
     known,
+    moments_at_every_t,
     relative_variance_error,
 )
 from verification.oracle import U64, exact
@@ -108,7 +108,7 @@ def _kernel(subject: Subject, method: str, start: Array, end: Array, tables: tup
     """`q_step` or `q_sample` from `start` (T, 3), as factors at `end` (T, 3)."""
     schedule, own = exact(subject), ROUNDINGS_OF_TABLE * unit_roundoff(dtype_of(subject)) + 2 * U64
     first, second = _with_unit(subject, start)
-    output = call(subject, method, first, np.arange(len(start)), second).astype(np.float64)
+    output = at_every_t(subject, method, first, second).astype(np.float64)
     signal, noise = (known(schedule, table).relative[:, None] for table in tables)
     mean = output[:, :-1]
     return _Factors(end, mean, output[:, -1:] ** 2, (signal / 2 + own) * np.abs(mean), noise + 2 * own)
@@ -130,12 +130,11 @@ def _back(subject: Subject, x: Array) -> _Factors:
     T, schedule, u = subject.num_timesteps, exact(subject), unit_roundoff(dtype_of(subject))
     x_0 = np.repeat(x[:1], T, axis=0)
     first, second = (_with_unit(subject, values)[0] for values in (x_0, x[1:]))
-    mean, variance = subject.q_posterior(first, second, np.arange(T))
-    wide = np.asarray(as_wide_as(mean, variance), np.float64)[1:, :1]
+    mean, variance = moments_at_every_t(subject, "q_posterior", first, second)
     error = np.zeros_like(x_0)
     for table, values in (("posterior_coef_x_0", x_0), ("posterior_coef_x_t", x[1:])):
         coefficient = known(schedule, table)
         relative = coefficient.relative + ROUNDINGS_OF_FORMULA * u + 2 * U64
         error += (relative * coefficient.value)[:, None] * np.abs(values)
     spread = relative_variance_error(subject, "posterior_variance")[1:, None]
-    return _Factors(x[1:-1], np.asarray(mean, np.float64)[1:, :-1], wide, error[1:], spread)
+    return _Factors(x[1:-1], mean.astype(np.float64)[1:, :-1], variance.astype(np.float64)[1:, :1], error[1:], spread)

@@ -1,7 +1,7 @@
 """What the judge asks of a DDPM: NumPy in, NumPy out, and every random number an argument.
 
-A subject is any object with the attributes below and as many of the methods as it has; `Subject` is a description, not
-a base class. Checks that need a method which is missing are skipped, and the skip names the method.
+A subject is any object with the attributes of `Identity` and as many methods of `Subject` as it has; both describe, and
+neither is a base class. Checks that need a method which is missing are skipped, and the skip names the method.
 
 Conventions. `t` is a (B,) integer array of 0-based indices, so `t = 0` is the paper's t = 1. Images are (B, C, H, W) in
 [-1, 1]; the methods that involve no network take any trailing shape (B, ...). Floating-point outputs have the subject's
@@ -30,15 +30,36 @@ class VerificationError(Exception):
     """A user's mistake in how the judge is asked: one sentence with what was given, expected, and to be done."""
 
 
-class Subject(Protocol):
-    """A DDPM as the judge sees it. Equations are those of Ho, Jain and Abbeel 2020, arXiv 2006.11239."""
+class Identity(Protocol):
+    """What every subject says of itself; plain attributes will do."""
 
-    name: str
-    dtype: str  # "float64", "float32", "float16" or "bfloat16"
-    num_timesteps: int
-    variance: str  # "posterior" (fixed small) or "beta" (fixed large)
-    clip_x_0: bool
-    schedule: Mapping[str, Any] | None  # {"name": "linear", "beta_start": 1e-4, "beta_end": 0.02}; None: not declared
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def dtype(self) -> str:
+        """Of its floating-point results: "float64", "float32", "float16" or "bfloat16"."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+
+    @property
+    def variance(self) -> str:
+        """Of the reverse steps: "posterior" (fixed small) or "beta" (fixed large)."""
+
+    @property
+    def clip_x_0(self) -> bool:
+        """Whether the reverse steps clip their estimate of x_0 to [-1, 1]."""
+
+    @property
+    def schedule(self) -> Mapping[str, Any] | None:
+        """What it says its betas are, {"name": "linear", "beta_start": 1e-4, "beta_end": 0.02}; None: not declared."""
+
+
+class Subject(Identity, Protocol):
+    """A DDPM as the judge sees it. Equations are those of Ho, Jain and Abbeel 2020, arXiv 2006.11239."""
 
     def tables(self) -> dict[str, Array]:
         """The tables as stored, each (T,): `beta`, `alpha_bar` and any of those that follow from them."""
@@ -267,6 +288,6 @@ def _module(reference: str) -> Any:
         ) from None
 
 
-def dtype_of(subject: Subject) -> str:
+def dtype_of(subject: Identity) -> str:
     """The name of the subject's floating-point type, whether it says so with a string or a NumPy dtype."""
     return subject.dtype if subject.dtype == "bfloat16" else np.dtype(subject.dtype).name

@@ -35,11 +35,12 @@ def add_options(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
     """Add the options if one of pytest's arguments is this package."""
-    if any(_is_the_judge(argument) for argument in early_config.known_args_namespace.file_or_dir):
+    given = early_config.known_args_namespace
+    if any(_is_the_judge(argument, pyargs=given.pyargs) for argument in given.file_or_dir):
         add_options(parser)
 
 
-def _is_the_judge(argument: str) -> bool:
+def _is_the_judge(argument: str, *, pyargs: bool) -> bool:
     name = argument.partition("::")[0]
-    own = Path(__file__).resolve().parent
-    return name.partition(".")[0] == "verification" or own in (Path(name).resolve(), *Path(name).resolve().parents)
+    path, own = Path(name).resolve(), Path(__file__).resolve().parent
+    return own in (path, *path.parents) or (pyargs and name in ("verification", "verification.test_subject"))

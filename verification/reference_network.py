@@ -165,14 +165,14 @@ class Pass:
         """A convolution that keeps the size: 3x3 with a border of zeros, or 1x1."""
         weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
         before = weight.array.shape[-1] // 2
-        return self.tape.convolution(x, weight, bias, stride=1, before=before, size=x.array.shape[-1])
+        return self.tape.convolution(x, weight, bias, stride=1, before=before, size=x.array.shape[2:])
 
     def downsample(self, x: Value, name: str) -> Value:
         """Half the size: 3x3 with stride 2 and zeros on the right and below only, or the maximum of 2x2."""
         if self.architecture.downsample == "max_pool":
             return self.tape.max_pool(x)
         weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        return self.tape.convolution(x, weight, bias, stride=2, before=0, size=x.array.shape[-1] // 2)
+        return self.tape.convolution(x, weight, bias, stride=2, before=0, size=half(x))
 
     def upsample(self, x: Value, name: str) -> Value:
         """Twice the size: every pixel four times and a 3x3 convolution, or a transposed convolution."""
@@ -233,6 +233,11 @@ class ReferenceNetwork:
     def _forward(self, tape: Tape, parameters: Mapping[str, Value], x: Array, t: Array) -> Value:
         forward = self.passes(Architecture.parse(self.config), tape, parameters)
         return forward.run(Value(np.asarray(x, np.float64)), np.asarray(t))
+
+
+def half(x: Value) -> tuple[int, ...]:
+    """Half the height and the width of an image."""
+    return tuple(n // 2 for n in x.array.shape[2:])
 
 
 def generic_weights(config: Mapping[str, Any], seed: int) -> dict[str, Array]:

@@ -29,7 +29,7 @@ import numpy as np
 
 from verification.check import CHECKS, STATUSES, Finding
 from verification.known_failures import installed
-from verification.protocol import Subject, VerificationError
+from verification.protocol import Identity, VerificationError
 
 SCHEMA = 1
 FAILING = ("failed", "unexpected_pass", "error")  # statuses that make a run fail
@@ -46,7 +46,11 @@ def exit_code(findings: Iterable[Finding]) -> int:
 
 
 def record(
-    findings: Sequence[Finding], subjects: Iterable[Subject], *, tier: str, environment: Mapping[str, Any] | None = None
+    findings: Sequence[Finding],
+    subjects: Iterable[Identity],
+    *,
+    tier: str,
+    environment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON record of a run. `environment` is by default that of this process, as far as the judge can see it."""
     return {
@@ -60,7 +64,7 @@ def record(
     }
 
 
-def identity(subject: Subject) -> dict[str, Any]:
+def identity(subject: Identity) -> dict[str, Any]:
     """The subject's name and choices, as far as it states them."""
     return {name: getattr(subject, name) for name in _IDENTITY if hasattr(subject, name)}
 

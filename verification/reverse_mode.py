@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Size = tuple[int, ...]  # height, width
 
 
 @dataclass(eq=False)
@@ -104,22 +105,24 @@ class Tape:
 
         return self._record(out, adjoint)
 
-    def convolution(self, x: Value, weight: Value, bias: Value, *, stride: int, before: int, size: int) -> Value:
-        """(N, I, H, W) to (N, O, size, size): cross-correlation tap by tap, `before` zeros to the left and above.
+    def convolution(self, x: Value, weight: Value, bias: Value, *, stride: int, before: int, size: Size) -> Value:
+        """(N, I, H, W) to (N, O, *size): cross-correlation tap by tap, `before` zeros to the left and above.
 
         As many zeros follow on the right and below as the last window needs.
         """
         n, channels, height, width = x.array.shape
         taps = weight.array.shape[-1]
-        reach = (size - 1) * stride + taps
-        padded = np.zeros((n, channels, max(reach, before + height), max(reach, before + width)))
+        reach = [
+            max((out - 1) * stride + taps, before + given) for out, given in zip(size, (height, width), strict=True)
+        ]
+        padded = np.zeros((n, channels, *reach))
         inside = (slice(None), slice(None), slice(before, before + height), slice(before, before + width))
         padded[inside] = x.array
         starts = [(k, j) for k in range(taps) for j in range(taps)]
 
         def window(k: int, j: int) -> tuple[slice, ...]:
-            last = (size - 1) * stride + 1
-            return (slice(None), slice(None), slice(k, k + last, stride), slice(j, j + last, stride))
+            rows, columns = ((out - 1) * stride + 1 for out in size)
+            return (slice(None), slice(None), slice(k, k + rows, stride), slice(j, j + columns, stride))
 
         total = sum(_mix(weight.array[:, :, k, j], padded[window(k, j)]) for k, j in starts)
         out = Value(total + bias.array[:, None, None])

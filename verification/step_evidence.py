@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -10,11 +11,11 @@ from verification.affine import ALL, NOTHING, Reading, affine_output, read_neigh
 from verification.check import Evidence
 from verification.diagnosis import diagnose
 from verification.loops import Loop
-from verification.oracle import ExactSchedule, exact
+from verification.oracle import ExactSchedule
 from verification.oracle_gaussian import Array, Integers, StepCoefficients, ddim_coefficients, posterior_coefficients
 from verification.protocol import Subject
 from verification.step_rounding import StepBounds, ddim_bounds, fitting, propagated
-from verification.tolerance import compare, exactly
+from verification.tolerance import compare, exactly, holds
 
 MEAN_NAMES = {"x_t": "recip_sqrt_alpha", "eps_hat": "p_mean_coef_eps"}
 VARIANCE_NAMES = {"posterior": "posterior_variance", "beta": "beta"}
@@ -34,7 +35,7 @@ def coefficient_evidence(
             where=f"{what}, coefficient of {field}",
             labels=("t",),
             reason="the affine step that conditioning Gaussians gives, within the rounding of its terms",
-            diagnosis=lambda o=observed, e=expected, k=known_as: diagnose(o, k, tables, truth=e),
+            diagnosis=partial(diagnose, observed, known_as, tables, truth=expected),
         )
 
 
@@ -59,18 +60,36 @@ def affine_evidence(seen: Reading, step: StepCoefficients, bounds: StepBounds, w
     )
 
 
-def order_evidence(loop: Loop, timesteps: Array, what: str) -> Evidence:
+def order_evidence(loop: Loop, timesteps: Integers, what: str) -> Evidence:
     """Evidence that a loop asked its model once at each of `timesteps`, in that order, the same t for all images."""
+    expected = np.broadcast_to(timesteps[:, None], (len(timesteps), len(loop.x_T))).astype(loop.t.dtype)
+    reason = f"the model is asked at {short_list(timesteps)}"
+    if loop.t.shape != expected.shape:
+        calls = f"{len(loop.t)} calls of the model, expected {len(timesteps)}"
+        return holds(False, where=what, reason=f"{calls}; {reason}", diagnosis=wrong_order(loop.t, timesteps))
     return exactly(
         loop.t,
-        np.broadcast_to(timesteps[:, None], (len(timesteps), len(loop.x_T))).astype(loop.t.dtype),
+        expected,
         where=f"{what}, call of the model",
         labels=("i", "image"),
-        reason=f"the model is asked at {short_list(timesteps)}",
+        reason=reason,
+        diagnosis=lambda: wrong_order(loop.t, timesteps),
     )
 
 
-def short_list(values: Array) -> str:
+def wrong_order(seen: Integers, timesteps: Integers) -> str:
+    """What a loop does that asks its model in another order."""
+    first = seen.reshape(len(seen), -1)[:, 0]
+    if len(first) < len(timesteps):
+        return f"{len(timesteps) - len(first)} of {len(timesteps)} steps are skipped"
+    if np.array_equal(first, timesteps[::-1]):
+        return "the loop runs upwards"
+    if np.array_equal(first, np.maximum(timesteps - 1, 0)) or np.array_equal(first, timesteps - 1):
+        return "the model is told t - 1"
+    return "the model is told t + 1" if np.array_equal(first, timesteps + 1) else ""
+
+
+def short_list(values: Integers) -> str:
     """The first three and the last of a sequence, for a sentence."""
     shown = [str(int(value)) for value in values]
     return ", ".join(shown if len(shown) < 6 else [*shown[:3], "...", shown[-1]])
@@ -80,6 +99,10 @@ def steps_evidence(
     loop: Loop, images: slice, expected: Array, allowed: Array, *, what: str, reason: str, diagnosis: str = ""
 ) -> Evidence:
     """Evidence that what followed each x_t of some `images` is `expected`, both (n, images, ...), within `allowed`."""
+    finite = np.isfinite(loop.after[:, images]).reshape(len(expected), -1).all(axis=1)
+    if not finite.all():
+        broken = int(loop.t[int(np.argmin(finite)), 0])
+        return holds(False, where=f"{what}, t={broken}", reason=f"the loop leaves the finite numbers; {reason}")
     return compare(
         loop.after[:, images],
         expected,
@@ -96,7 +119,7 @@ def column(values: Array, like: Array) -> Array:
 
 
 def ancestral_next(subject: Subject, tables: ExactSchedule, x_t: Array, eps_hat: Array) -> Array:
-    """The mean of x_{t-1} for x_t and eps_hat (T, ...), row t: the posterior mean at the x_0 they imply, clipped if so set."""
+    """The mean of x_{t-1} for x_t and eps_hat (T, ...): the posterior mean at the x_0 they imply, clipped if so set."""
     posterior = posterior_coefficients(tables)
     x_0 = (x_t - column(tables.sqrt_one_minus_alpha_bar, x_t) * eps_hat) / column(tables.sqrt_alpha_bar, x_t)
     if subject.clip_x_0:
@@ -107,7 +130,7 @@ def ancestral_next(subject: Subject, tables: ExactSchedule, x_t: Array, eps_hat:
 def ddim_next(
     subject: Subject, tables: ExactSchedule, pairs: tuple[Integers, Integers], eta: float, x_t: Array, eps_hat: Array
 ) -> Array:
-    """x_prev without its noise for `pairs` (t, t_prev), (n,) each, and x_t and eps_hat (n, ...): eps anew if x_0 is clipped."""
+    """x_prev without noise for `pairs` (t, t_prev), (n,) each, and x_t, eps_hat (n, ...): eps anew if clipped."""
     step = ddim_coefficients(tables, *pairs, eta)
     signal, direction, _, per_x_t, per_eps = (column(values, x_t) for values in step)
     x_0 = per_x_t * x_t - per_eps * eps_hat
@@ -118,7 +141,7 @@ def ddim_next(
 
 
 def neighbours(subject: Subject, tables: ExactSchedule, eta: float) -> tuple[Reading, StepCoefficients, StepBounds]:
-    """What `ddim_step` does from each t to t - 1, what it should do, and how exactly, given how it is evidently made."""
+    """What `ddim_step` does from each t to t - 1, what it should do, and how exactly, as it is evidently made."""
     t = np.arange(subject.num_timesteps)
     seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
     return seen, step, fitting_bounds(seen, step, ddim_bounds(subject, tables, t, t - 1, eta))
@@ -132,5 +155,3 @@ def fitting_bounds(seen: Reading, step: StepCoefficients, bounds: tuple[StepBoun
             for field in StepBounds._fields
         )
     )
-
-

@@ -1,8 +1,9 @@
 """How far a correctly programmed sampler step may be from its exact coefficients, and why.
 
-Rule T1 of `tolerance.py`: the products and sums of a step round relative to what is added, whatever order they are done in. To that
-comes what float64 does to the tables (`ExactSchedule.rounding`, rule T3: mostly the cancellation in 1 - alpha_bar) and, for sigma, the
-kernel of an exponential, because half the log variance is a usual way to store it (rule T4).
+Rule T1 of `tolerance.py`: the products and sums of a step round relative to what is added, whatever order they are
+done in. To that comes what float64 does to the tables (`ExactSchedule.rounding`, rule T3: mostly the cancellation in
+1 - alpha_bar) and, for sigma, the kernel of an exponential, because half the log variance is a usual way to store it
+(rule T4).
 
 The roundings a step may take, whichever of the usual forms it has: the table entry, its cast, the product, twice over
 (x_0 first, then the posterior), the sum of two means, the sum with the noise. Eight.
@@ -29,7 +30,7 @@ from verification.protocol import Subject, dtype_of
 from verification.tolerance import kernel_bound, smallest, unit_roundoff
 
 ROUNDINGS = 8  # see above
-TELLING = 10.0  # see `fitting`
+TELLING = 20.0  # see `fitting`
 ENOUGH = 12
 
 
@@ -90,12 +91,14 @@ def ancestral_bounds(subject: Subject, tables: ExactSchedule) -> StepBounds:
 def ddim_bounds(
     subject: Subject, tables: ExactSchedule, t: Integers, t_prev: Integers, eta: float
 ) -> tuple[StepBounds, StepBounds, StepBounds]:
-    """Bounds for `ddim_step` on pairs (t, t_prev), (n,) each, for three correct ways to program it, the most exact first.
+    """Bounds for `ddim_step` on pairs (t, t_prev), (n,) each, for three correct ways to program it, the most exact
+    first.
 
     1. The coefficients of x_t and eps_hat are made in float64 and cast once: rounding is relative to each.
     2. x_0 is formed on the way: rounding is relative to the parts whose difference the coefficient of eps_hat is.
     3. As 2, and all is computed in the subject's own type from its stored alpha_bar, where 1 - alpha_bar and 1 - r,
-       r = alpha_bar_t / alpha_bar_prev, cancel. Rule T3: an error of alpha_bar is magnified by alpha_bar / (1 - alpha_bar) and by r / (1 - r).
+       r = alpha_bar_t / alpha_bar_prev, cancel. Rule T3: an error of alpha_bar is magnified by alpha_bar / (1 -
+       alpha_bar) and by r / (1 - r).
     """
     u = unit_roundoff(dtype_of(subject))
     through_x_0 = _through_x_0(subject, tables, t, t_prev, eta, U64)
@@ -109,57 +112,72 @@ def ddim_bounds(
 
 
 def _through_x_0(
-    subject: Subject, tables: ExactSchedule, t: Integers, t_prev: Integers, eta: float, made_in: float, arithmetic: float = 0
+    subject: Subject,
+    tables: ExactSchedule,
+    t: Integers,
+    t_prev: Integers,
+    eta: float,
+    made_in: float,
+    arithmetic: float = 0,
 ) -> StepBounds:
-    """Bounds when x_0 is formed in a type of roundoff `arithmetic` (0: the subject's), with coefficients made in `made_in`."""
+    """Bounds when x_0 is formed in a type of roundoff `arithmetic` (0: its own), coefficients in `made_in`."""
     u = arithmetic or unit_roundoff(dtype_of(subject))
-    step = ddim_coefficients(tables, t, t_prev, eta)
-    a, v, jump = _pair_errors(tables, t, t_prev, made_in)
-    x_t = step.signal * step.per_x_t * (a + ROUNDINGS * u)
-    eps_hat = step.signal * step.per_eps * (a + v / 2 + ROUNDINGS * u)
-    left = (step.direction**2 + 2 * step.z**2) * (v + ROUNDINGS * made_in) + step.z**2 * jump
-    off = np.sqrt(step.direction**2 + left) - np.sqrt(np.maximum(step.direction**2 - left, 0.0))
-    direction = off + ROUNDINGS * u * step.direction
+    step, off = ddim_coefficients(tables, t, t_prev, eta), _pair_errors(tables, t, t_prev, made_in)
+    x_t = step.signal * step.per_x_t * (off.a + ROUNDINGS * u)
+    eps_hat = step.signal * step.per_eps * (off.a + off.v / 2 + ROUNDINGS * u)
+    # v_prev - sigma^2 with sigma^2 = eta^2 v_prev (1 - r) / v: an error of v_prev scales both parts, the others one.
+    left, taken = step.direction**2, step.z**2
+    of_left = left * off.v_prev + taken * (off.v + off.jump) + ROUNDINGS * made_in * (left + 2 * taken)
+    direction = np.sqrt(left + of_left) - np.sqrt(np.maximum(left - of_left, 0.0)) + ROUNDINGS * u * step.direction
     if subject.clip_x_0:  # eps is derived anew, (x_t - sqrt(a) x_0) / sqrt(v): rounding is relative to both parts
-        rederived = step.direction * step.per_x_t / step.per_eps * (a + v / 2 + ROUNDINGS * unit_roundoff(dtype_of(subject)))
-        x_t = x_t + 2 * rederived
-        direction = direction + 2 * rederived * step.per_eps / step.per_x_t
+        own = unit_roundoff(dtype_of(subject))
+        anew = direction + step.direction * (off.a + off.v / 2 + ROUNDINGS * own)
+        x_t, direction = x_t + 2 * anew * step.per_x_t / step.per_eps, direction + 2 * anew
     tiny = smallest(dtype_of(subject))
-    return StepBounds(x_t + tiny, eps_hat + direction + tiny, step.z * ((v + jump) / 2 + ROUNDINGS * u))
+    z = step.z * ((off.v + off.v_prev + off.jump) / 2 + ROUNDINGS * u)
+    return StepBounds(x_t + tiny, eps_hat + direction + tiny, z)
 
 
-def _pair_errors(
-    tables: ExactSchedule, t: Integers, t_prev: Integers, u: float
-) -> tuple[Array, Array, Array]:
-    """Relative errors of alpha_bar, of 1 - alpha_bar (the larger of the two steps' each) and of 1 - r, in a type of roundoff `u`."""
+class _PairErrors(NamedTuple):
+    """Relative errors for pairs (t, t_prev): of alpha_bar (the larger), of v = 1 - alpha_bar at each, and of 1 - r."""
+
+    a: Array
+    v: Array
+    v_prev: Array
+    jump: Array
+
+
+def _pair_errors(tables: ExactSchedule, t: Integers, t_prev: Integers, u: float) -> _PairErrors:
+    """What a type of roundoff `u` does to the quantities of a pair, formed from alpha_bar stored in that type."""
     of_a, of_v = relative(tables, "alpha_bar"), relative(tables, "one_minus_alpha_bar")
-    if u > U64:
-        of_v = of_v + 2 * u * tables.alpha_bar / tables.one_minus_alpha_bar
+    if u > U64:  # alpha_bar is cast, then subtracted from 1
+        of_v = of_v + u * (1 + tables.alpha_bar / tables.one_minus_alpha_bar)
         of_a = of_a + u
     start = t_prev < 0
     a = np.maximum(of_a[t], np.where(start, 0.0, of_a[t_prev]))
-    v = of_v[t] + np.where(start, 0.0, of_v[t_prev])
     log_r = log_ratio(tables, t, t_prev)
-    own = np.maximum(tables.rounding["alpha_bar"][t], U64) * 2 + 4 * u  # r is a quotient of two of them
-    jump = own * np.exp(log_r) / -np.expm1(log_r) + tables.delta["beta"].max()
-    return a, v, jump
+    own = 2 * tables.rounding["alpha_bar"][t] + 3 * u  # r is a quotient of two of them
+    jump = own * np.exp(log_r) / -np.expm1(log_r) + u + tables.delta["beta"].max()
+    return _PairErrors(a, of_v[t], np.where(start, 0.0, of_v[t_prev]), jump)
 
 
 def fitting(observed: Array, expected: Array, bounds: Sequence[Array]) -> Array:
-    """The first of `bounds`, from narrow to wide, that fits how `observed` was evidently made.
+    """The bound, entry by entry, that fits how `observed` was evidently made; `bounds` go from narrow to wide.
 
-    Entries tell where the next bound is at least ten times as wide: a program that rounds as the wider bound allows breaks the
-    narrower one there three times out of five or more. If among twelve of them or more at most one, or a tenth, does,
-    then the program does not round like that, and what breaks the narrow bound is a wrong entry. (By chance all but one of
-    twelve keep a bound that each breaks with probability 0.6 in 3 of 10 000 programs.)
+    Entries tell where the next bound is at least twenty times as wide: a program that rounds as the wider bound allows
+    typically errs by an eighth of it or more, and so breaks the narrower one there three times out of five. If among twelve such
+    entries or more at most one, or a tenth, does, the program does not round like that, and what breaks the narrow bound
+    is a wrong entry. (By chance all but one of twelve keep a bound that each breaks with probability 0.6 in 3 of 10 000
+    programs.) Entries that do not tell have the wider bound, which there is at most twenty times eight roundings: 1e-5
+    in float32.
     """
-    error = np.abs(observed - expected)
-    for bound, wider in pairwise(bounds):
-        telling = wider > TELLING * bound
+    error, allowed = np.abs(observed - expected), bounds[-1]
+    for bound, wider in reversed(list(pairwise(bounds))):
+        telling = wider >= TELLING * bound
         broken, count = np.sum((error > bound) & telling), np.sum(telling)
         if count >= ENOUGH and broken <= max(1, count // 10):
-            return bound
-    return bounds[-1]
+            allowed = np.where(telling, bound, allowed)
+    return allowed
 
 
 def propagated(bounds: StepBounds, x_t: Array, eps_hat: Array, z: Array) -> Array:

@@ -7,8 +7,9 @@ Eight images of six pixels travel side by side; the model is the judge's own and
 * image 2: the model's noise is off by a known amount, so the weights of the bound can be read off;
 * images 3 to 7: the best model for Gaussian pixels at five points whose weighted mean replaces the expectation.
 
-The last are a cubature: a KL term is a quadratic in (x_0, eps), and for two independent normal variables points at the centre and at ±2 on
-each axis, weighing 1/2 and 1/8 each, give the exact mean of every quadratic. So an expectation is checked without sampling.
+The last are a cubature: a KL term is a quadratic in (x_0, eps), and for two independent normal variables points at
+the centre and at ±2 on each axis, weighing 1/2 and 1/8 each, give the exact mean of every quadratic. So an
+expectation is checked without sampling.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ SHAPE = (8, *PIXELS)
 FLOOR, OPEN, OFF, GAUSSIAN = 0, 1, 2, slice(3, 8)
 ON_LEVELS = slice(0, 3)  # images whose pixels are grey levels, so that the decoder can be judged
 WEIGHTS = np.array([1 / 2, 1 / 8, 1 / 8, 1 / 8, 1 / 8])
-MEANS = np.array([1 / 8, -1 / 8, 0, 1 / 16, -1 / 4, 1 / 4])
-DEVIATIONS = np.array([1 / 4, 1 / 8, 3 / 16, 5 / 16, 1 / 16, 1 / 4])
+MEANS: Array = np.array([1 / 8, -1 / 8, 0, 1 / 16, -1 / 4, 1 / 4])
+DEVIATIONS: Array = np.array([1 / 4, 1 / 8, 3 / 16, 5 / 16, 1 / 16, 1 / 4])
 
 
 @dataclass(frozen=True)
 class VlbProbe:
-    """The inputs `x_0` (8, 1, 2, 3) and `eps` (T, 8, 1, 2, 3), what the model answered, and what the subject returned."""
+    """The inputs `x_0` (8, 1, 2, 3) and `eps` (T, 8, 1, 2, 3), what the model was asked, what the subject returned."""
 
     tables: ExactSchedule
     x_0: Array
@@ -76,7 +77,7 @@ class VlbProbe:
 @lru_cache(maxsize=8)
 def gaussian_pixels(tables: ExactSchedule) -> GaussianChain:
     """Six Gaussian pixels, narrow enough that no x_0 which the model says leaves [-1, 1] at any of the five points."""
-    return GaussianChain(tables, MEANS, DEVIATIONS**2)
+    return GaussianChain(tables, MEANS, np.square(DEVIATIONS))
 
 
 def offset(tables: ExactSchedule) -> Array:
@@ -116,7 +117,9 @@ def vlb_probe(subject: Subject, *, again: bool = False) -> VlbProbe:
 
         def model(x_t: Array, t: Array) -> Array:
             if np.shape(x_t) != SHAPE or np.shape(t) != SHAPE[:1] or len(np.unique(t)) != 1:
-                raise ValueError(f"the model was given x_t {np.shape(x_t)} and t {np.shape(t)}: expected {SHAPE}, one t")
+                raise ValueError(
+                    f"the model was given x_t {np.shape(x_t)} and t {np.shape(t)}: expected {SHAPE}, one t"
+                )
             step = int(t[0])
             asked[step] = np.asarray(x_t, dtype=np.float64)
             return as_input(subject, answer(tables, eps[step], asked[step], step))

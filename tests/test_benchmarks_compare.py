@@ -1,0 +1,331 @@
+"""The comparison: its error rates by simulation with fixed seeds, its labels, its refusals.
+
+Rates are stated as bounds that right code passes with more than 99.9 % chance: with n trials of a true rate p the count
+is binomial, and the bound is its 99.9 % quantile.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import compare
+from benchmarks.compare import (
+    compare_records,
+    exit_code,
+    independent_estimate,
+    judge,
+    minimum_detectable_effect,
+    paired_estimate,
+    power,
+    processes_needed,
+)
+from benchmarks.measurement import BenchmarkError
+
+TRIALS = 4000
+
+
+def at_most(rate: float, trials: int = TRIALS) -> float:
+    """Largest share that `trials` of the true `rate` show but once in a thousand."""
+    return float(stats.binom.ppf(0.999, trials, rate)) / trials
+
+
+def at_least(rate: float, trials: int = TRIALS) -> float:
+    return float(stats.binom.ppf(0.001, trials, rate)) / trials
+
+
+def labels(processes: int, slowdown: float, *, paired: bool, noise: str = "normal", seed: int = 0) -> list[str]:
+    """The labels of `TRIALS` comparisons whose processes differ by 1 % and whose new arm is slower by `slowdown`.
+
+    Paired arms also share a drift of 5 % from pair to pair.
+    """
+    random = np.random.default_rng(seed)
+    drift = 0.05 * random.standard_normal((TRIALS, 1, processes)) if paired else 0.0
+    spread = {
+        "normal": lambda shape: random.standard_normal(shape),
+        "heavy": lambda shape: random.standard_t(3, shape) / math.sqrt(3),
+        "bimodal": lambda shape: random.choice((-1.0, 1.0), shape) + 0.1 * random.standard_normal(shape),
+    }[noise]((TRIALS, 2, processes))
+    logs = drift + 0.01 * spread + np.array([[0.0], [math.log1p(slowdown)]])
+    estimate = paired_estimate if paired else independent_estimate
+    return [judge(estimate(np.exp(old), np.exp(new)), 0.03) for old, new in logs]
+
+
+def share(found: list[str], *wanted: str) -> float:
+    return sum(label in wanted for label in found) / len(found)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("processes", [3, 6, 20])
+def test_program_against_itself_is_called_slower_at_most_once_in_a_hundred(processes: int, paired: bool) -> None:
+    found = labels(processes, 0.0, paired=paired)
+    assert share(found, "slower") <= at_most(compare.ALPHA)
+    assert share(found, "faster") <= at_most(compare.ALPHA)
+
+
+@pytest.mark.parametrize("noise", ["heavy", "bimodal"])
+def test_noise_that_is_not_normal_raises_no_more_alarms(noise: str) -> None:
+    assert share(labels(10, 0.0, paired=True, noise=noise), "slower") <= at_most(compare.ALPHA)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_stated_number_of_processes_finds_three_percent_with_95_percent_chance(paired: bool) -> None:
+    """A pair of two processes that each vary by 1 % varies by 1.41 %."""
+    spread = 0.01 * math.sqrt(2) if paired else 0.01
+    processes = processes_needed(0.03, spread, "paired" if paired else "independent")
+    assert processes is not None
+    assert share(labels(processes, 0.03, paired=paired, seed=1), "slower") >= at_least(compare.POWER)
+    assert share(labels(processes - 2, 0.03, paired=paired, seed=1), "slower") < compare.POWER
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_slowdown_by_the_effect_is_called_equivalent_at_most_once_in_a_hundred(paired: bool) -> None:
+    assert share(labels(10, 0.03, paired=paired, seed=2), "equivalent", "faster") <= at_most(compare.ALPHA)
+
+
+def test_equal_programs_are_called_equivalent_once_the_interval_is_narrow_enough() -> None:
+    assert share(labels(12, 0.0, paired=True, seed=3), "equivalent") >= 0.95
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("noise", ["normal", "heavy", "bimodal"])
+def test_interval_covers_what_it_says(paired: bool, noise: str) -> None:
+    random = np.random.default_rng(4)
+    draw = {"normal": random.standard_normal, "heavy": lambda s: random.standard_t(3, s),
+            "bimodal": lambda s: random.choice((-1.0, 1.0), s)}[noise]  # fmt: skip
+    estimate = paired_estimate if paired else independent_estimate
+    covered = 0
+    for old, new in 0.01 * draw((TRIALS, 2, 8)):
+        low, high = estimate(np.exp(old), np.exp(new + 0.02)).interval
+        covered += low <= 0.02 <= high
+    assert covered / TRIALS >= at_least(compare.CONFIDENCE)
+
+
+def test_alarm_rate_is_that_of_processes_and_pooling_their_rounds_would_not_keep_it() -> None:
+    """Two processes an arm that differ by 1 %, ten rounds each: the mistake that measurement.md opens with."""
+    random = np.random.default_rng(5)
+    process = 0.01 * random.standard_normal((500, 2, 2, 1))
+    rounds = np.exp(process + 0.002 * random.standard_normal((500, 2, 2, 10)))
+    by_process = [independent_estimate(*np.median(arms, axis=2)).interval for arms in rounds]
+    pooled = [independent_estimate(*arms.reshape(2, -1)).interval for arms in rounds]
+    assert alarms(by_process) <= at_most(2 * compare.ALPHA, 500)
+    assert alarms(pooled) > 0.3
+
+
+def alarms(intervals: list[tuple[float, float]]) -> float:
+    """Share of intervals without 0."""
+    return sum(low > 0 or high < 0 for low, high in intervals) / len(intervals)
+
+
+def test_pairs_needed_are_those_of_the_design() -> None:
+    """measurement.md: 5, 10, 19, 47 pairs for a log-ratio of 0.03 at 1, 2, 3, 5 %."""
+    found = [processes_needed(math.expm1(0.03), spread, "paired") for spread in (0.01, 0.02, 0.03, 0.05)]
+    assert found == [5, 10, 19, 47]
+
+
+def test_minimum_detectable_effect_is_detected_with_the_stated_power() -> None:
+    effect = minimum_detectable_effect(0.005, 8)
+    assert effect is not None
+    assert power(effect, 0.005, 8) == pytest.approx(compare.POWER, abs=1e-4)
+    assert power(0.0, 0.005, 8) == pytest.approx(compare.ALPHA, abs=1e-9)
+
+
+def test_hopeless_noise_has_no_detectable_effect_and_no_number_of_processes() -> None:
+    assert minimum_detectable_effect(10.0, 1) is None
+    assert processes_needed(0.03, 10.0, "independent") is None
+
+
+def test_paired_estimate_is_that_of_scipy() -> None:
+    old, new = np.array([1.0, 1.1, 0.9, 1.05]), np.array([1.02, 1.15, 0.93, 1.04])
+    ours = paired_estimate(old, new)
+    theirs = stats.ttest_rel(np.log(new), np.log(old)).confidence_interval(compare.CONFIDENCE)
+    assert ours.interval == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+
+
+def test_independent_estimate_is_welchs() -> None:
+    old, new = np.array([1.0, 1.1, 0.9, 1.05]), np.array([1.02, 1.5, 0.93, 1.04, 1.2, 1.1])
+    ours = independent_estimate(old, new)
+    theirs = stats.ttest_ind(np.log(new), np.log(old), equal_var=False).confidence_interval(compare.CONFIDENCE)
+    assert ours.interval == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+
+
+def record(
+    seconds: dict[int, float], *, session: str = "a", environment: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A bench record with one case: process index to its seconds."""
+    params = {"device": "CPU", "mode": "graph", "tuning": "tuned", "rounds": 1}
+    rows = [
+        {"case": "x", "params": params, "process": process, "seconds": [value], "first_call_seconds": 1.0, "flops": 8,
+         "peak_rss_bytes": 1, "cpu_over_wall": 1.0, "work": 1, "unit": "images", "import_seconds": 1.0, "proof": {},
+         "invalid": None}
+        for process, value in seconds.items()
+    ]  # fmt: skip
+    return {"schema": 1, "kind": "bench", "created": "2026-01-01T00:00:00+00:00", "session": session,
+            "environment": environment or {"code": "one", "cpu": "A"}, "measurements": rows}  # fmt: skip
+
+
+def arm(value: float, spread: float = 0.001, count: int = 6, seed: int = 0) -> dict[int, float]:
+    noise = np.random.default_rng(seed).standard_normal(count)
+    return {i: value * math.exp(spread * z) for i, z in enumerate(noise)}
+
+
+def only_verdict(comparison: dict[str, Any]) -> dict[str, Any]:
+    (verdict,) = comparison["verdicts"]
+    return dict(verdict)
+
+
+@pytest.mark.parametrize(
+    ("new", "spread", "label", "code"),
+    [
+        (1.00, 0.001, "equivalent", 0),
+        (1.01, 0.001, "equivalent", 0),
+        (1.10, 0.001, "slower", 1),
+        (0.90, 0.001, "faster", 0),
+        (1.02, 0.200, "inconclusive", 3),
+    ],
+)
+def test_label_and_exit_code(new: float, spread: float, label: str, code: int) -> None:
+    comparison = compare_records(record(arm(1.0, spread)), record(arm(new, spread, seed=1), session="b"))
+    verdict = only_verdict(comparison)
+    assert (verdict["label"], exit_code(comparison)) == (label, code)
+    assert verdict["interval"][0] < verdict["ratio"] < verdict["interval"][1]
+    assert verdict["method"] == "independent"
+    assert verdict["processes"] == [6, 6]
+    assert verdict["why"]
+
+
+def test_processes_of_one_session_are_compared_in_pairs() -> None:
+    """A drift of 50 % that both arms see: hopeless unpaired, clear in pairs."""
+    drift = {i: 1.0 + 0.1 * i for i in range(6)}
+    noise = arm(1.0, 0.002, seed=7)
+    new = {i: 1.05 * value * noise[i] for i, value in drift.items()}
+    apart = only_verdict(compare_records(record(drift), record(new, session="b")))
+    together = only_verdict(compare_records(record(drift), record(new, session="a")))
+    assert (apart["label"], together["label"]) == ("inconclusive", "slower")
+    assert together["method"] == "paired"
+
+
+def test_pairs_are_matched_by_process_and_not_by_order() -> None:
+    drift = {i: 1.0 + 0.1 * i for i in range(6)}
+    backwards = dict(sorted(drift.items(), reverse=True))
+    verdict = only_verdict(compare_records(record(drift), record(backwards, session="a")))
+    assert verdict["interval"] == [1.0, 1.0], "each pair is equal, so there is no spread"
+
+
+def test_process_without_a_partner_is_left_out() -> None:
+    drift = {i: 1.0 + 0.1 * i for i in range(6)}
+    others = {i: drift.get(i, 9.0) for i in (0, 2, 3, 5, 8)}
+    verdict = only_verdict(compare_records(record(drift), record(others, session="a")))
+    assert verdict["processes"] == [4, 4]
+    assert verdict["interval"] == [1.0, 1.0]
+
+
+def test_run_against_itself_is_equivalent() -> None:
+    assert exit_code(compare_records(record(arm(1.0)), record(arm(1.0)))) == 0
+
+
+def test_one_process_an_arm_decides_nothing() -> None:
+    comparison = compare_records(record({0: 1.0}), record({0: 9.0}, session="b"))
+    verdict = only_verdict(comparison)
+    assert verdict["label"] == "inconclusive"
+    assert "two of each are the least" in verdict["why"]
+    assert exit_code(comparison) == 3
+
+
+@pytest.mark.parametrize("key", ["cpu", "mindspore", "env.OMP_NUM_THREADS"])
+def test_other_environment_is_refused_with_both_values(key: str) -> None:
+    old = record(arm(1.0), environment={"code": "one", "cpu": "A", key: "this"})
+    new = record(arm(1.0, seed=1), session="b", environment={"code": "two", "cpu": "A", key: "that"})
+    comparison = compare_records(old, new)
+    verdict = only_verdict(comparison)
+    assert verdict["label"] == "incomparable"
+    assert f"{key}: this → that" in verdict["why"]
+    assert "code" not in verdict["why"]
+    assert (verdict["ratio"], verdict["interval"]) == (None, None)
+    assert exit_code(comparison) == 3
+
+
+def test_key_that_is_studied_may_differ_and_code_then_may_not() -> None:
+    old = record(arm(1.0), environment={"code": "one", "mindspore": "2.9"})
+    new = record(arm(1.2, seed=1), session="b", environment={"code": "one", "mindspore": "2.10"})
+    assert only_verdict(compare_records(old, new, studied=["mindspore"]))["label"] == "slower"
+    new["environment"]["code"] = "two"
+    assert "code: one → two" in only_verdict(compare_records(old, new, studied=["mindspore"]))["why"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"flops": 16}, "flops: 8 → 16"), ({"work": 2}, "work: 1 → 2"), ({"unit": "steps"}, "unit: images → steps")],
+)
+def test_other_work_is_refused(change: dict[str, Any], named: str) -> None:
+    new = record(arm(1.0, seed=1), session="b")
+    for row in new["measurements"]:
+        row.update(change)
+    assert named in only_verdict(compare_records(record(arm(1.0)), new))["why"]
+
+
+def test_other_parameters_are_refused() -> None:
+    new = record(arm(1.0, seed=1), session="b")
+    for row in new["measurements"]:
+        row["params"] = {**row["params"], "steps": 4}
+    assert "steps: absent → 4" in only_verdict(compare_records(record(arm(1.0)), new))["why"]
+
+
+def test_invalid_process_makes_its_cell_incomparable() -> None:
+    new = record(arm(1.0, seed=1), session="b")
+    new["measurements"][2].update(seconds=[], invalid="eps_hat is off")
+    verdict = only_verdict(compare_records(record(arm(1.0)), new))
+    assert verdict["label"] == "incomparable"
+    assert "1 of 6 processes of the new record are invalid: eps_hat is off" in verdict["why"]
+
+
+def test_cell_that_only_one_record_has_is_named() -> None:
+    new = record(arm(1.0), session="b")
+    for row in new["measurements"]:
+        row["params"] = {**row["params"], "mode": "pynative"}
+    whys = [verdict["why"] for verdict in compare_records(record(arm(1.0)), new)["verdicts"]]
+    assert whys == ["only the old record has this cell", "only the new record has this cell"]
+
+
+def test_empty_records_compare_to_nothing() -> None:
+    comparison = compare_records(record({}), record({}))
+    assert comparison["verdicts"] == []
+    assert exit_code(comparison) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [
+        (("slower", "inconclusive"), 1),
+        (("slower", "incomparable", "faster"), 1),
+        (("equivalent", "inconclusive"), 3),
+        (("equivalent", "incomparable"), 3),
+        (("equivalent", "faster"), 0),
+    ],
+)
+def test_worst_label_decides_the_exit_code(labels: tuple[str, ...], code: int) -> None:
+    assert exit_code({"verdicts": [{"label": label} for label in labels]}) == code
+
+
+@pytest.mark.parametrize("effect", [0.0, -0.1, 1.0, math.nan])
+def test_impossible_effect_is_refused(effect: float) -> None:
+    with pytest.raises(BenchmarkError, match="between 0 and 1"):
+        compare_records(record({}), record({}), effect)
+
+
+def test_other_kind_of_record_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="the new record is a record of kind 'verify'"):
+        compare_records(record({}), {"schema": 1, "kind": "verify"})
+
+
+def test_comparison_is_a_pure_function_of_its_records() -> None:
+    old, new = record(arm(1.0)), record(arm(1.1, seed=1), session="b")
+    before = copy.deepcopy((old, new))
+    first, second = compare_records(old, new), compare_records(old, new)
+    assert (old, new) == before
+    assert first["verdicts"] == second["verdicts"]

@@ -1,0 +1,201 @@
+"""The timed modules on MindSpore itself: each kind of case is measured, each cheat gives a reason and no number."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from mindspore import Tensor, float16
+
+from benchmarks import conftest, timing
+from benchmarks import test_operators as timed_operators
+from benchmarks import test_sampling as timed_sampling
+from benchmarks import test_training as timed_training
+from benchmarks import test_unet as timed_unet
+from benchmarks.cases import PEAKS, Case, select
+from benchmarks.timing import Workload
+from benchmarks.worker import Job, run_worker, worker_variables
+from ddpm_bench import device, sample
+from verification.oracle_network import predict
+
+MAKERS: dict[str, Callable[..., Workload]] = {
+    "forward": timed_unet.forward,
+    "training_step": timed_training.training_step,
+    "reverse_step": timed_sampling.reverse_step,
+    "chain": timed_sampling.chain,
+    "latency": timed_sampling.latency,
+    "matmul": timed_operators.matmul,
+}
+
+
+def small(name: str) -> Case:
+    """The digits case of that name with a batch of 4, and a chain of 3 steps."""
+    (case,) = select(f"{name}[digits,b64]")
+    steps = {"steps": 3} if "steps" in case.params else {}
+    return dataclasses.replace(case, params={**case.params, "batch": 4, **steps}, work=4)
+
+
+class Benchmark:
+    """pytest-benchmark's fixture without a clock."""
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, Any] = {}
+
+    def pedantic(self, target: Any, *, setup: Any, rounds: int, **_: Any) -> None:
+        for _ in range(rounds):
+            args, kwargs = setup()
+            target(*args, **kwargs)
+
+
+class Machine(conftest.MindSpore):
+    """MindSpore in this process; the canary has its own tests and takes seconds on a crowded machine."""
+
+    def canary(self) -> dict[str, Any]:
+        return {"holds": True}
+
+
+def row_of(case: Case, mode: str = "pynative", cheat: Callable[[Workload], Workload] | None = None) -> dict[str, Any]:
+    """The row that three rounds of `case` leave, its workload changed by `cheat`."""
+    machine = Machine(conftest.Job(mode=mode), 1.0, device)
+    workload = MAKERS[case.maker](case, machine, predict)
+    benchmark = Benchmark()
+    timing.run_case(case, cheat(workload) if cheat else workload, machine, benchmark, {"rounds": 3})
+    return dict(benchmark.extra_info["clock"])
+
+
+KINDS = ("unet_forward", "training_step", "reverse_step", "sampling_chain", "sampling_latency")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_right_outputs_pass_their_gate_with_room(kind: str, mode: str) -> None:
+    """The largest error is well inside what is allowed, or the gate would one day refuse an honest number."""
+    row = row_of(small(kind), mode)
+    assert row["invalid"] is None
+    gate = row["proof"]["gate"]
+    assert 0 < gate["error"] < gate["allowed"] / 2
+    assert (row["proof"]["device"], row["proof"]["dtype"]) == ("CPU", "Float32")
+    assert (row["proof"]["compiled_by_first_call"] > 0) == (mode == "graph")
+
+
+@pytest.mark.parametrize("case", PEAKS, ids=lambda case: case.id)
+def test_peak_is_a_right_product(case: Case) -> None:
+    tiny = dataclasses.replace(case, params={**case.params, "size": 64})
+    row = row_of(tiny)
+    assert row["invalid"] is None
+    assert row["flops"] == 2 * 64**3
+
+
+def returning(wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[Workload], Workload]:
+    """A cheat that replaces the timed call by what `wrapped` makes of it."""
+    return lambda workload: dataclasses.replace(workload, call=wrapped(workload.call))
+
+
+def remembered(call: Callable[..., Any]) -> Callable[..., Any]:
+    outputs: list[Any] = []
+
+    def cached(*args: Any) -> Any:
+        if not outputs:
+            outputs.append(call(*args))
+        return outputs[0]
+
+    return cached
+
+
+def zeros(call: Callable[..., Any]) -> Callable[..., Any]:
+    """As `MS_KERNEL_LAUNCH_SKIP` does it."""
+    return lambda *args: Tensor(np.zeros_like(call(*args).asnumpy()))
+
+
+def shortened(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Half the batch."""
+    return lambda *args: call(*(arg[:2] for arg in args))
+
+
+def shortened_and_filled(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Half the batch, twice."""
+    return lambda *args: Tensor(np.concatenate([call(*(arg[:2] for arg in args)).asnumpy()] * 2))
+
+
+def rounded(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Through half precision once: the least that computing in it would do."""
+    return lambda *args: call(*args).astype(float16).astype(args[0].dtype)
+
+
+@pytest.mark.parametrize("cheat", [remembered, zeros, shortened, shortened_and_filled, rounded])
+@pytest.mark.parametrize("kind", ["unet_forward", "reverse_step"])
+def test_wrong_output_gives_a_reason_and_no_proof(kind: str, cheat: Any) -> None:
+    row = row_of(small(kind), cheat=returning(cheat))
+    assert row["invalid"]
+    assert row["proof"] == {}
+
+
+@pytest.mark.parametrize("cheat", [remembered, zeros])
+@pytest.mark.parametrize("kind", ["sampling_chain", "sampling_latency"])
+def test_wrong_sample_gives_a_reason(kind: str, cheat: Any) -> None:
+    assert row_of(small(kind), cheat=returning(cheat))["invalid"]
+
+
+def test_half_precision_inside_the_network_is_refused() -> None:
+    """Every convolution and dense layer computes in float16; parameters and output stay float32."""
+
+    def halved(workload: Workload) -> Workload:
+        workload.call.to_float(float16)  # type: ignore[attr-defined]  # in PyNative mode the call is the Cell itself
+        return workload
+
+    row = row_of(small("unet_forward"), cheat=halved)
+    assert "eps_hat is off by" in str(row["invalid"])
+
+
+def test_chain_with_fewer_steps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sample.ddim
+
+    def hurried(eps_model: Any, diffusion: Any, x_T: Any, z: Any, num_steps: int, eta: float) -> Any:
+        return whole(eps_model, diffusion, x_T, z[: num_steps - 1], num_steps - 1, eta)
+
+    monkeypatch.setattr(sample, "ddim", hurried)
+    assert "the images is off" in str(row_of(small("sampling_chain"))["invalid"]).replace("are", "is")
+
+
+def test_training_that_skips_its_update_is_refused() -> None:
+    """Weights are put back after the third call."""
+    machine = Machine(conftest.Job(mode="pynative"), 1.0, device)
+    cells: list[Any] = []
+    network = machine.network
+    machine.network = lambda *args, **kw: cells.append(network(*args, **kw)) or cells[-1]  # type: ignore[method-assign, func-returns-value]
+    workload = timed_training.training_step(small("training_step"), machine, predict)
+    step, calls = workload.call, []
+
+    def skipping() -> Any:
+        before = conftest.weights(cells[0])
+        calls.append(step())
+        if len(calls) == 3:
+            for name, parameter in cells[0].parameters_and_names():
+                parameter.set_data(Tensor(before[name]))
+        return calls[-1]
+
+    benchmark = Benchmark()
+    workload = dataclasses.replace(workload, call=skipping)
+    invalid = timing.run_case(small("training_step"), workload, machine, benchmark, {"rounds": 3})
+    assert "training step 3 left" in str(invalid)
+
+
+def test_real_worker_measures_a_case_from_end_to_end() -> None:
+    """A fresh process with its own import, canary and reference."""
+    variables = worker_variables(os.environ, {})
+    job = Job((small("unet_forward"),), "CPU", "pynative", "tuned", 0)
+    answer = run_worker(
+        job, variables, reference="verification.oracle_network:predict", timeout=300, late="it took five minutes"
+    )
+    (measurement,) = answer.measurements
+    assert measurement.invalid is None
+    assert len(measurement.seconds) == small("unet_forward").rounds
+    assert measurement.proof["canary"]["holds"]
+    assert measurement.import_seconds is not None
+    assert measurement.import_seconds > 0.3
+    assert answer.seen["devices"]["CPU"] is None
+    assert measurement.proof["settings"]["device"] == "CPU"

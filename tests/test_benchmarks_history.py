@@ -1,0 +1,213 @@
+"""The store: nothing lost, nothing twice, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import history
+from benchmarks.history import append, read
+from benchmarks.measurement import BenchmarkError
+
+
+def row(case: str = "x", process: int = 0, seconds: float = 1.0) -> dict[str, Any]:
+    return {
+        "case": case, "params": {"device": "CPU", "mode": "graph", "tuning": "tuned"}, "process": process,
+        "seconds": [seconds], "first_call_seconds": 1.0, "flops": 8, "peak_rss_bytes": 1, "cpu_over_wall": 1.0,
+        "work": 1, "unit": "images", "import_seconds": 1.0, "proof": {"canary": {"holds": True}}, "conditions": {},
+        "invalid": None,
+    }  # fmt: skip
+
+
+def record(session: str = "a", rows: int = 2, **environment: str) -> dict[str, Any]:
+    return {
+        "schema": 1, "kind": "bench", "session": session, "created": "2026-01-01T00:00:00+00:00",
+        "environment": {"code": "one", "ddpm_bench": "0.1", "cpu": "A", **environment},
+        "measurements": [row(process=i) for i in range(rows)],
+        "unavailable": [{"device": "GPU", "mode": "graph", "reason": "none here"}],
+        "peaks": {"matmul": {"start": 1.0, "end": 2.0, "best": 2.0}}, "notes": ["a note"],
+    }  # fmt: skip
+
+
+def test_record_survives_the_store(tmp_path: Path) -> None:
+    append(tmp_path, record())
+    found = read(tmp_path)
+    assert found.records == [record()]
+    assert found.notes == []
+
+
+def test_runs_are_added_and_kept_in_order(tmp_path: Path) -> None:
+    for session, code in (("a", "one"), ("b", "two"), ("c", "three")):
+        append(tmp_path, record(session, code=code))
+    found = read(tmp_path).records
+    assert [(r["session"], r["environment"]["code"]) for r in found] == [("a", "one"), ("b", "two"), ("c", "three")]
+
+
+def test_other_code_shares_a_file_and_another_machine_does_not(tmp_path: Path) -> None:
+    paths = [
+        append(tmp_path, record(code="two")),
+        append(tmp_path, record("b")),
+        append(tmp_path, record("c", cpu="B")),
+    ]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(read(tmp_path).records) == 3
+
+
+def test_appending_again_adds_nothing(tmp_path: Path) -> None:
+    path = append(tmp_path, record())
+    before = path.read_bytes()
+    append(tmp_path, record())
+    assert path.read_bytes() == before
+
+
+def test_interrupted_run_is_completed_and_not_repeated(tmp_path: Path) -> None:
+    append(tmp_path, record(rows=2))
+    append(tmp_path, record(rows=5))
+    (found,) = read(tmp_path).records
+    assert [r["process"] for r in found["measurements"]] == [0, 1, 2, 3, 4]
+
+
+def test_what_was_stored_is_never_rewritten(tmp_path: Path) -> None:
+    path = append(tmp_path, record())
+    before = path.read_bytes()
+    append(tmp_path, record("b"))
+    assert path.read_bytes().startswith(before)
+
+
+def test_cut_at_any_byte_loses_no_whole_line_and_heals(tmp_path: Path) -> None:
+    """What a power cut can leave: every prefix of the file. The next writer closes it and completes the run."""
+    path = append(tmp_path, record("a", rows=1))
+    append(tmp_path, record("b", rows=1))
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        whole = content[:length].count(b"\n")
+        kept = sum(len(r["measurements"]) for r in read(tmp_path).records)
+        torn = length > 0 and content[length - 1 : length] != b"\n"
+        complete_tail = torn and content[length : length + 1] == b"\n"
+        assert kept == {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 2}[whole + complete_tail]
+        append(tmp_path, record("a", rows=1))
+        append(tmp_path, record("b", rows=1))
+        found = read(tmp_path)
+        assert sorted(r["session"] for r in found.records) == ["a", "b"]
+        assert [len(r["measurements"]) for r in found.records] == [1, 1]
+        assert len(found.notes) == (torn and not complete_tail)
+
+
+def test_damaged_line_is_left_out_and_said(tmp_path: Path) -> None:
+    path = append(tmp_path, record(rows=3))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], lines[3][:50] + b"\n", *lines[4:]]))
+    found = read(tmp_path)
+    assert [r["process"] for r in found.records[0]["measurements"]] == [0, 2]
+    assert found.notes == [f"line 4 of {path} is damaged, as by an interrupted write, and is left out"]
+
+
+def test_unknown_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = append(tmp_path, record())
+    newer = path.read_bytes().replace(b'{"schema":1', b'{"schema":2', 1)
+    path.write_bytes(newer)
+    for act in (lambda: read(tmp_path), lambda: append(tmp_path, record("b"))):
+        with pytest.raises(BenchmarkError, match="schema 2 and this version reads schema 1"):
+            act()
+    assert path.read_bytes() == newer
+
+
+@pytest.mark.parametrize("content", [b'{"some": "json"}\n', b"[1, 2]\n", b"plain text\nof two lines\n"])
+def test_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = append(tmp_path, record())
+    path.write_bytes(content)
+    for act in (lambda: read(tmp_path), lambda: append(tmp_path, record())):
+        with pytest.raises(BenchmarkError, match="is not a history of ddpm-bench"):
+            act()
+    assert path.read_bytes() == content
+
+
+def test_record_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="kind 'verify'"):
+        append(tmp_path / "new", {"schema": 1, "kind": "verify"})
+    assert not (tmp_path / "new").exists()
+
+
+def test_folder_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BenchmarkError, match="is not a folder"):
+        read(tmp_path / "file")
+    with pytest.raises(BenchmarkError, match="cannot add to the history"):
+        append(tmp_path / "file", record())
+
+
+def append_with_little_disk(folder: str, room: int, answers: Any) -> None:
+    """Append in a process that may write files of at most `room` bytes."""
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    try:
+        append(Path(folder), record("b", rows=50))
+    except BenchmarkError as error:
+        answers.put(str(error))
+
+
+def test_full_disk_is_one_sentence_and_takes_the_write_back(tmp_path: Path) -> None:
+    path = append(tmp_path, record())
+    before = path.read_bytes()
+    context = multiprocessing.get_context("spawn")
+    answers = context.SimpleQueue()
+    process = context.Process(target=append_with_little_disk, args=(str(tmp_path), len(before) + 1000, answers))
+    process.start()
+    process.join()
+    assert "cannot add to the history" in answers.get()
+    assert path.read_bytes() == before
+
+
+def append_many(folder: str, name: str) -> None:
+    for i in range(20):
+        append(Path(folder), record(f"{name}{i}", rows=3))
+
+
+def test_two_writers_lose_nothing_and_mix_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append_many, args=(str(tmp_path), name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = read(tmp_path)
+    assert {r["session"] for r in found.records} == {f"{name}{i}" for name in "ab" for i in range(20)}
+    assert all(len(r["measurements"]) == 3 for r in found.records)
+    assert found.notes == []
+
+
+def test_lock_that_is_held_too_long_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = append(tmp_path, record())
+    monkeypatch.setattr(history, "LOCK_SECONDS", 0.05)
+    with history._locked(path), pytest.raises(BenchmarkError, match="another process has been writing"):
+        append(tmp_path, record("b"))
+
+
+def test_every_line_is_json_without_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        append(tmp_path, {**record(), "peaks": {"matmul": {"best": float("nan")}}})
+    path = append(tmp_path, record("b"))
+    assert all(isinstance(json.loads(line), dict) for line in path.read_text().splitlines())
+
+
+def test_identity_of_a_cell_follows_code_configuration_machine_and_process() -> None:
+    environment, cell = {"code": "one", "cpu": "A"}, row()
+    same = history.cell_identity(environment, cell)
+    others = [
+        history.cell_identity({**environment, "code": "two"}, cell),
+        history.cell_identity({**environment, "cpu": "B"}, cell),
+        history.cell_identity(environment, row(case="y")),
+        history.cell_identity(environment, row(process=1)),
+        history.cell_identity(environment, {**cell, "params": {}}),
+    ]
+    assert same == history.cell_identity(dict(environment), row(seconds=2.0))
+    assert same not in others
+    assert len(set(others)) == len(others)

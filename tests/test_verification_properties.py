@@ -1,0 +1,62 @@
+"""Properties find small counterexamples, the same every time, and leave nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies
+from hypothesis.configuration import storage_directory
+
+from verification.check import Evidence
+from verification.properties import hold_for_all
+
+NUMBERS = strategies.integers(0, 10_000)
+
+
+def below(limit: int) -> list[int]:
+    """The examples seen while claiming that all numbers are at most `limit`."""
+    seen: list[int] = []
+
+    def claim(number: int) -> Evidence:
+        seen.append(number)
+        return Evidence(float(number), float(limit), f"number {number}", "")
+
+    below.evidence = hold_for_all(NUMBERS, claim, examples=50)  # type: ignore[attr-defined]  # handed to the test
+    return seen
+
+
+def test_smallest_counterexample_is_reported() -> None:
+    below(100)
+    found = below.evidence  # type: ignore[attr-defined]  # see above
+    assert (found.passed, found.where) == (False, "number 101")
+    assert found.reason.startswith("smallest example 101")
+
+
+def test_worst_example_is_reported_of_a_claim_that_holds() -> None:
+    seen = below(10_000)
+    found = below.evidence  # type: ignore[attr-defined]  # see above
+    assert found.passed
+    assert found.observed == max(seen)
+
+
+def test_examples_are_the_same_every_time() -> None:
+    assert below(10_000) == below(10_000)
+    assert len(set(below(10_000))) > 10
+
+
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = storage_directory(intent_to_write=False)
+    below(10_000)
+    assert not list(tmp_path.iterdir())
+    after = storage_directory(intent_to_write=False)
+    assert getattr(after, "path", after) == getattr(before, "path", before)
+
+
+def test_exception_of_the_claim_passes_through() -> None:
+    def claim(number: int) -> Evidence:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        hold_for_all(NUMBERS, claim, examples=5)
