@@ -14,7 +14,7 @@ from benchmarks.summary import Row, rows
 
 def table(record: Record) -> Table:
     """One row a cell with interval and rate; below, what was not measured and why."""
-    result = Table(caption="\n".join(_remarks(record)), caption_justify="left")
+    result = Table(caption=Text("\n".join(_remarks(record))), caption_justify="left")
     for heading in ("case", "device, mode, setting", "a call", "95 % interval", "rate", "of peak"):
         result.add_column(heading, overflow="fold")
     for row in rows(record):

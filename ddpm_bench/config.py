@@ -157,7 +157,7 @@ def from_mapping(content: object, *, preset_name: str | None = None) -> TrainCon
     config = TrainConfig(
         network=_changed(base, changes, known=("preset",)), diffusion=_changed(DiffusionConfig(), diffusion)
     )
-    return _changed(config, top, known=("network", "diffusion"))
+    return _changed(config, top)
 
 
 def as_mapping(config: TrainConfig) -> dict[str, Any]:

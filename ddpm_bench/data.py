@@ -193,7 +193,6 @@ def _read(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
 
 def _eight_bit(picture: Image.Image, path: Path) -> Image.Image:
     """The decoded picture; 16-bit grey scaled to 8 bits, because Pillow's own conversion cuts off at 255."""
-    picture.load()
     if picture.mode == "F":
         raise _floating(np.asarray(picture), path)
     if picture.mode.startswith("I"):

@@ -1,8 +1,8 @@
 """Correct DDPMs, programmed otherwise than the reference: what no check may fail.
 
-A step of a sampler can be correct in several ways that round differently. The reference forms x_0 on the way, with coefficients
-made in float64; these make the coefficients of x_t and eps_hat at once, or everything in their own type, or take sigma from a
-stored logarithm with an exponential as poor as a float32 kernel may be.
+A step of a sampler can be correct in several ways that round differently. The reference forms x_0 on the way, with
+coefficients made in float64; these make the coefficients of x_t and eps_hat at once, or everything in their own type,
+or take sigma from a stored logarithm with an exponential as poor as a float32 kernel may be.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class AtOnce(ReferenceSubject):
 
     def _mix(self, *terms: tuple[Array, Array]) -> Array:
         each = np.arange(len(terms[0][1]))
-        return sum((self._at(c, each, x) * x for c, x in terms[1:]), self._at(terms[0][0], each, terms[0][1]) * terms[0][1])
+        return sum(
+            (self._at(c, each, x) * x for c, x in terms[1:]), self._at(terms[0][0], each, terms[0][1]) * terms[0][1]
+        )
 
 
 class InOwnType(ReferenceSubject):
@@ -62,13 +64,12 @@ class InOwnType(ReferenceSubject):
 class LogSigma(ReferenceSubject):
     """Sigma as the exponential of half a stored log variance, by an exp that is as wrong as the ledger allows."""
 
-    KERNEL = {"float32": 5e-6, "float64": 4e-16}
-
     def p_step(self, x_t: Array, t: Array, eps_hat: Array, z: Array) -> Array:
         mean, _ = self.p_mean_variance(x_t, t, eps_hat)
         (z,) = self._cast(z)
         half = (np.log(self.model_variance).astype(self.dtype) / 2).astype(np.float64)
-        sigma = np.exp(half) * (1 + self.KERNEL[self.dtype] * np.cos(np.arange(len(half))))
+        kernel = 5e-6 if self.dtype == "float32" else 4e-16
+        sigma = np.exp(half) * (1 + kernel * np.cos(np.arange(len(half))))
         sigma[0] = 0.0
         return mean + self._at(sigma, t, mean) * z
 

@@ -27,7 +27,7 @@ BIAS = 0.25
 
 def config(mode: str = "pynative", **diffusion: Any) -> TrainConfig:
     network = preset("digits", base_channels=4, groups=2, channel_mult=(1,), attention_at=())
-    process = DiffusionConfig(num_timesteps=T, beta_end=0.5, clip_x_0=False, **diffusion)
+    process = DiffusionConfig(**{"num_timesteps": T, "beta_end": 0.5, "clip_x_0": False, **diffusion})
     return TrainConfig(network=network, diffusion=process, mode=mode)
 
 
@@ -83,6 +83,13 @@ def test_other_parameterisations_are_turned_into_noise(parameterization: str) ->
     alpha_bar = config().diffusion.build().schedule.alpha_bar
     expected = 0 * x_T if parameterization == "x_0" else np.sqrt(alpha_bar[-1]) * x_T
     assert np.abs(made - expected).max() < 3e-6
+
+
+def test_images_stay_in_range_where_the_run_clips_them_and_leave_it_where_not() -> None:
+    """One step to x_0 = x_T / sqrt(ā_T), which is far beyond the range."""
+    clipped, free = (samples(config(clip_x_0=clip), weights(0.0), 2, sampler="ddim", steps=1) for clip in (True, False))
+    assert np.array_equal(clipped, free.clip(-1, 1))
+    assert np.abs(free).max() > 2
 
 
 def test_batches_together_make_the_count_and_each_has_its_own_noise(monkeypatch: pytest.MonkeyPatch) -> None:

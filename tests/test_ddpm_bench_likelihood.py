@@ -148,6 +148,22 @@ def test_every_bin_has_its_exact_probability(run: Run, mode: str, mean: float, l
 
 
 @MODES
+def test_certain_pixel_keeps_the_digits_of_its_doubt(run: Run, mode: str) -> None:
+    # A mean further out than the last level leaves the open bin a doubt of Phi(-z), z up to 20, that 1 - Phi loses
+    # from z = 8 on. Its condition is z^2, for six roundings of z and four of each kernel.
+    means = np.linspace(-1, -1.14, 256)
+    arrays = (np.full(256, -1.0), means, np.full(256, np.log(SIGMA_1)))
+    z = (1 / 255 - 1 - means) / SIGMA_1
+    with mpmath.workdps(50):
+        exact = [exact_decoder(*row) for row in zip(*arrays, strict=True)]
+        error = [
+            float(abs(mpf(float(o)) / e - 1))
+            for o, e in zip(run(decoder_log_likelihood, mode, *arrays), exact, strict=True)
+        ]
+    assert (np.array(error) <= 16 * U * (1 + z**2)).all()
+
+
+@MODES
 @pytest.mark.parametrize(("mean", "log_scale"), DECODERS)
 def test_probabilities_of_all_levels_sum_to_one(run: Run, mode: str, mean: float, log_scale: float) -> None:
     # Edges of neighbouring bins are computed twice: six units of z each, times the density, 0.4 at most, and z <= 1e4.
@@ -192,7 +208,7 @@ def test_arrays_that_do_not_fit_are_refused(arrays: list[np.ndarray], sentence: 
 
 
 def test_bits_per_dim_divides_by_dimensions_and_ln_2() -> None:
-    assert bits_per_dim(np.array([np.log(2) * 12, 0.0]), 12) == pytest.approx([1, 0], rel=2 * U)
+    assert bits_per_dim(np.array([np.log(2) * 12, 0.0]), 12) == pytest.approx([1, 0], rel=2 * U, abs=0)
 
 
 def knowing(eps: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
@@ -228,14 +244,24 @@ def test_prior_term_is_exact_to_the_last_digit_given(dtype: str) -> None:
     process = GaussianDiffusion(make_schedule("linear", 1000), dtype=ms.float32 if dtype == "float32" else ms.float64)
     x_0 = np.stack([np.zeros(4), np.full(4, 0.5), np.ones(4)]).astype(dtype)
     bits = bits_per_dim(VariationalBound(process).prior(Tensor(x_0)).asnumpy(), 4)
-    assert bits == pytest.approx([5.874784e-10, 7.278677e-6, 2.9112945e-5], rel=9e-8)
+    assert bits == pytest.approx([5.874784e-10, 7.278677e-6, 2.9112945e-5], rel=9e-8, abs=0)
+
+
+def test_prior_of_a_black_image_keeps_its_digits() -> None:
+    # d = log(1 - alpha_bar_T) = -4e-5, by log1p of an alpha_bar with at most 2T roundings, which the KL, d^2 / 4, doubles.
+    # The log of a v near 1 would be off by U / 4e-5, which leaves the KL wrong by 1e-11 of itself.
+    schedule = make_schedule("linear", 1000)
+    nats = VariationalBound(GaussianDiffusion(schedule, dtype=ms.float64)).prior(Tensor(np.zeros((1, 1)))).asnumpy()
+    with mpmath.workdps(50):
+        variance = 1 - mpmath.fprod(1 - mpf(float(beta)) for beta in schedule.beta)
+        assert worst_relative(nats, [(variance - 1 - mpmath.log(variance)) / 2]) <= 5 * 1000 * U
 
 
 def test_prior_of_a_single_small_step_does_not_cancel_either() -> None:
-    # v = 1e-4: the KL is (-1 - ln v + v) / 2, to 20 units, and log(1 - 0.9999) would already be 1e-12 off.
+    # v = 1e-4: the KL is (-1 - ln v + v) / 2, to 20 units; log1p(-0.9999) would be off by a hundred.
     process = GaussianDiffusion(make_schedule("linear", 1), dtype=ms.float64)
     nats = VariationalBound(process).prior(Tensor(np.zeros((1, 1)))).asnumpy()
-    assert nats == pytest.approx([(-1 - np.log(1e-4) + 1e-4) / 2], rel=20 * U)
+    assert nats == pytest.approx([(-1 - np.log(1e-4) + 1e-4) / 2], rel=20 * U, abs=0)
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta"])

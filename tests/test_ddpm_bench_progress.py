@@ -15,6 +15,7 @@ def test_terminal_shows_a_bar_with_loss_and_time_left() -> None:
     with shown("train", console=console) as report:
         report(Progress(3, 10, 70.0, loss=0.12345))
     text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "━" in text  # the bar itself
     assert "3/10" in text
     assert "loss 0.1235, 1 min 10 s left" in text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged import complaints, few_correct, finding
+from nudged import false_alarms, few_correct, finding
 from planted import planted
 
 from verification.protocol import Array
@@ -17,7 +17,7 @@ CHECKS = ("SCH-8", "SCH-10", "NAM-1")
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_correct_subjects_pass(check: str) -> None:
-    assert not complaints(check, few_correct()[::3])
+    assert not false_alarms(check, few_correct()[::3])
 
 
 class WithoutVariant(ReferenceSubject):

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import NUDGE, NudgedMethod, complaints, few_correct, finding, many_correct
+from nudged import NUDGE, NudgedMethod, false_alarms, few_correct, finding, many_correct
 from planted import planted
 
-from verification.checks_conversion import SECOND_INPUT
+from verification.checks_conversion import INPUTS
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
 
 
 @pytest.mark.parametrize("check", ["CONV-2", "CONV-3"])
 def test_correct_subjects_pass(check: str) -> None:
-    assert not complaints(check, many_correct())
+    assert not false_alarms(check, many_correct())
 
 
 def test_correct_subjects_convert_everything_into_everything() -> None:
-    assert not complaints("CONV-1", few_correct())
+    assert not false_alarms("CONV-1", few_correct())
 
 
 @pytest.mark.parametrize("dtype", NUDGE)
-@pytest.mark.parametrize("method", SECOND_INPUT)
+@pytest.mark.parametrize("method", INPUTS)
 def test_one_coefficient_off_is_noticed_and_named(method: str, dtype: str) -> None:
-    for argument, name in zip((0, 2), SECOND_INPUT[method], strict=True):
+    for argument, name in zip((0, 2), INPUTS[method], strict=True):
         if (method, name) == ("score", "x_t"):
             continue  # its coefficient is 0, which no factor changes
         for schedule, T in (("linear", 10), ("cosine", 100)):

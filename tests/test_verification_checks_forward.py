@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import NUDGE, NudgedMethod, Undeclared, complaints, finding, many_correct
+from nudged import NUDGE, NudgedMethod, Undeclared, false_alarms, finding, many_correct
 from planted import planted
 
 from verification.protocol import Array
@@ -15,7 +15,7 @@ CHECKS = ("FWD-1", "FWD-2", "FWD-3", "FWD-4", "FWD-6", "FWD-7")
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_correct_processes_pass(check: str) -> None:
-    assert not complaints(check, many_correct())
+    assert not false_alarms(check, many_correct())
 
 
 @pytest.mark.parametrize("dtype", NUDGE)

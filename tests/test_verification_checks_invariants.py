@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import NUDGE, NudgedMethod, NudgedTable, complaints, few_correct, finding, many_correct
+from nudged import NUDGE, NudgedMethod, NudgedTable, false_alarms, few_correct, finding, many_correct
 from planted import planted
 
 from verification.protocol import Array
@@ -12,11 +12,11 @@ from verification.reference import ReferenceSubject
 
 
 def test_correct_subjects_obey_the_sum_rule() -> None:
-    assert not complaints("SCH-7", many_correct())
+    assert not false_alarms("SCH-7", many_correct())
 
 
 def test_correct_subjects_obey_the_invariants() -> None:
-    assert not complaints("SCH-4", few_correct())
+    assert not false_alarms("SCH-4", few_correct())
 
 
 @pytest.mark.parametrize(

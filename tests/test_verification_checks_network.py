@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from network_subjects import TINY, with_network
+from network_subjects import TINY, SingleNetwork, with_network
 
 from verification.check import CHECKS, Finding, run_checks, select
 from verification.network_mutants import NETWORK_MUTANTS, NetworkMutant
@@ -71,6 +71,12 @@ def test_right_network_passes_in_every_architecture(changes: dict[str, Any], cho
     network = ReferenceNetwork({**TINY, **changes}, dtype=choices.get("dtype", "float64"))
     found = run_checks(with_network(network, **choices), NETWORK)
     assert not [f"{f.check} {f.status}: {sentence(f)}" for f in found if f.status != "passed"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_network_with_float32s_own_choices_passes(seed: int) -> None:
+    found = run_checks(with_network(SingleNetwork({**TINY, "base_channels": 16}, seed), dtype="float32"), NETWORK)
+    assert not [f"{f.check} {f.status}: {sentence(f)}" for f in found if f.status not in ("passed", "skipped")]
 
 
 def test_network_about_to_be_trained_has_not_been_shown_right() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import NUDGE, NudgedMethod, Undeclared, complaints, few_correct, finding, many_correct
+from nudged import NUDGE, NudgedMethod, Undeclared, false_alarms, few_correct, finding, many_correct
 from planted import planted
 
 from verification.protocol import Array
@@ -15,11 +15,11 @@ CHECKS = ("POST-1", "POST-3", "VAR-1", "VAR-2")
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_correct_subjects_pass(check: str) -> None:
-    assert not complaints(check, many_correct())
+    assert not false_alarms(check, many_correct())
 
 
 def test_correct_subjects_give_every_path_one_density() -> None:
-    assert not complaints("POST-2", few_correct())
+    assert not false_alarms("POST-2", few_correct())
 
 
 @pytest.mark.parametrize("dtype", NUDGE)

@@ -22,9 +22,7 @@ LOOPS = ("SMP-3", "SMP-10")
 @pytest.mark.parametrize("way", WAYS)
 def test_correct_subjects_pass_at_any_number_of_steps(way: str, dtype: str, variance: str, clip_x_0: bool) -> None:
     for T, schedule in ((1, "linear"), (2, "linear"), (2, "jsd"), (10, "linear"), (10, "cosine"), (1, "cosine")):
-        subject = programmed(
-            way, schedule=schedule, num_timesteps=T, dtype=dtype, variance=variance, clip_x_0=clip_x_0
-        )
+        subject = programmed(way, schedule=schedule, num_timesteps=T, dtype=dtype, variance=variance, clip_x_0=clip_x_0)
         assert not complaints(subject, *STEPS, *LOOPS), subject.name
 
 
@@ -37,7 +35,7 @@ def test_every_schedule_passes(schedule: str) -> None:
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_long_chains_pass(schedule: str) -> None:
     for dtype in ("float64", "float32"):
-        assert not complaints(ReferenceSubject(schedule, 1000, dtype=dtype), *STEPS)
+        assert not complaints(ReferenceSubject(schedule, 1000, dtype=dtype), "SMP-1", "SMP-1.mean", "SMP-2", "SMP-5")
         assert not complaints(ReferenceSubject(schedule, 4000, dtype=dtype), "SMP-1", "SMP-2", "SMP-5")
 
 
@@ -82,9 +80,8 @@ def test_a_tiny_error_of_one_coefficient_is_noticed_and_named(
 
 @pytest.mark.parametrize("table", ["posterior_coef_x_0", "posterior_coef_x_t", "model_variance", "alpha_bar"])
 @pytest.mark.parametrize("at", [1, 60])
-@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-6), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-6), ("float32", 1e-5)])
 def test_a_tiny_error_of_one_table_entry_is_noticed_and_named(table: str, at: int, dtype: str, error: float) -> None:
-    """In float32 a table that is one part of many in a coefficient must be off by a little more to show in a step."""
     subject = ReferenceSubject("linear", 100, dtype=dtype)
     entries = getattr(subject, table).copy()
     entries[at] *= 1 + error

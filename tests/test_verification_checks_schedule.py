@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged import NUDGE, NudgedTable, Undeclared, complaints, finding, many_correct
+from nudged import NUDGE, NudgedTable, Undeclared, false_alarms, finding, many_correct
 from planted import planted
 
 from verification.protocol import Array
@@ -18,7 +18,7 @@ TABLES = tuple(ReferenceSubject().tables())
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_correct_tables_pass(check: str) -> None:
-    assert not complaints(check, many_correct())
+    assert not false_alarms(check, many_correct())
 
 
 @pytest.mark.parametrize("dtype", NUDGE)

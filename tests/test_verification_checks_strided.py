@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from judged import complaints, failure
@@ -110,7 +112,7 @@ class StopsEarly(ReferenceSubject):
     def sample_strided(self, eps_model: EpsModel, x_T: Array, z: Array, num_steps: int, eta: float) -> Array:
         (x,) = self._cast(x_T)
         steps = self.timesteps(num_steps)
-        for i, (step, after) in enumerate(zip(steps[:-1], steps[1:], strict=True)):
+        for i, (step, after) in enumerate(pairwise(steps)):
             t, t_prev = np.full(len(x), step), np.full(len(x), after)
             x = self.ddim_step(x, t, t_prev, eps_model(x, t), z[i], eta)
         return x

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judged import finding
+from nudged import finding
 
 from verification.guard import SubjectError
 from verification.identification import (

@@ -8,7 +8,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from judged import Undeclared
+from nudged import Undeclared
 from scipy.stats import norm
 
 from verification.oracle import SCHEDULES, ExactSchedule, exact, exact_schedule

@@ -16,7 +16,9 @@ TABLES = exact_schedule({"name": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
 
 def test_stored_digits_are_the_first_of_scikit_learns() -> None:
-    stored = np.load(BytesIO((resources.files("verification") / "data" / "digits.npy").read_bytes()), allow_pickle=False)
+    stored = np.load(
+        BytesIO((resources.files("verification") / "data" / "digits.npy").read_bytes()), allow_pickle=False
+    )
     assert (stored.dtype, stored.shape) == (np.uint8, (360, 8, 8))
     np.testing.assert_array_equal(stored, load_digits().images[:360])
     assert set(load_digits().target[:360]) == set(range(10))

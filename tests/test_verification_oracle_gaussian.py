@@ -42,7 +42,9 @@ def test_marginals_reached_step_by_step_are_the_closed_form(spec: dict[str, obje
 def test_conditionals_are_those_of_the_joint_covariance_matrix() -> None:
     """(x_0, x_{t-1}, x_t, eps) is Gaussian; conditioning its covariance matrix on x_t gives every conditional."""
     made, t, lam = chain(), 300, 0.25
-    a, v, alpha, beta = (table[t] for table in (TABLES.alpha_bar, TABLES.one_minus_alpha_bar, TABLES.alpha, TABLES.beta))
+    a, v, alpha, beta = (
+        table[t] for table in (TABLES.alpha_bar, TABLES.one_minus_alpha_bar, TABLES.alpha, TABLES.beta)
+    )
     a_prev, v_prev = TABLES.alpha_bar_prev[t], TABLES.one_minus_alpha_bar_prev[t]
     sources = np.array(  # x_0, x_{t-1} and x_t as mixtures of independent x_0, noise up to t-1, noise of step t
         [[1, 0, 0], [a_prev**0.5, v_prev**0.5, 0], [a**0.5, (alpha * v_prev) ** 0.5, beta**0.5]]

@@ -74,7 +74,7 @@ def test_end_bins_are_open_and_others_2_255_wide() -> None:
 def test_floor_of_the_decoder_is_1_305378_bits() -> None:
     """A pixel whose level is the mean, with the paper's width of 0.9415 levels; the tanh curve gives 1.305665."""
     arguments = (LEVELS[100], LEVELS[100], math.log(SIGMA_1))
-    assert SIGMA_1 * 127.5 == pytest.approx(0.941533, abs=5e-7)
+    assert pytest.approx(0.941533, abs=5e-7) == SIGMA_1 * 127.5
     assert -to_bits(decoder_log_likelihood_exact(*map(np.asarray, arguments))) == pytest.approx(1.305378, abs=5e-7)
     assert -to_bits(decoder_tanh(*map(np.asarray, arguments))) == pytest.approx(1.305665, abs=5e-7)
 
@@ -123,7 +123,9 @@ def test_weights_of_the_bound_are_the_known_figures() -> None:
 def test_weight_by_the_fall_of_the_snr_is_that_of_equation_12(variance: str) -> None:
     """|x_0 - x̂_0|^2 is (1 - alpha_bar) / alpha_bar times |eps - eps_hat|^2."""
     scale = TABLES.one_minus_alpha_bar / TABLES.alpha_bar
-    np.testing.assert_allclose((kl_weight(TABLES, variance) * scale)[1:], simple_weight(TABLES, variance)[1:], rtol=1e-13)
+    np.testing.assert_allclose(
+        (kl_weight(TABLES, variance) * scale)[1:], simple_weight(TABLES, variance)[1:], rtol=1e-13
+    )
 
 
 def test_floor_of_the_kl_terms_is_known() -> None:

@@ -14,7 +14,7 @@ from verification.reference_network import SMALL, ReferenceNetwork, generic_weig
 CONFIGS: dict[str, dict[str, Any]] = {
     "the reference's own": {},
     "as in the article": {"time_embedding": "learned", "downsample": "max_pool", "upsample": "transposed"},
-    "three levels": {"base_channels": 8, "channel_mult": (1, 2, 1), "attention_at": (8, 2), "blocks_per_level": 2},
+    "three levels": {"base_channels": 8, "channel_mult": (1, 2, 1), "attention_at": (8, 2)},
 }
 STEP = 1e-4
 

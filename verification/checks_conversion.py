@@ -31,14 +31,14 @@ from verification.oracle import U64, exact
 from verification.protocol import Array, Subject, dtype_of
 from verification.tolerance import compare, smallest, unit_roundoff
 
-METHODS = ("predict_x_0", "predict_eps", "velocity", "predict_x_0_from_v", "score")
-SECOND_INPUT = {
+INPUTS = {
     "predict_x_0": ("x_t", "eps"),
     "predict_eps": ("x_t", "x_0"),
     "velocity": ("x_0", "eps"),
     "predict_x_0_from_v": ("x_t", "v"),
     "score": ("x_t", "eps"),
 }
+"""The methods, and the two arrays that each combines."""
 
 
 def coefficients(subject: Subject) -> dict[str, tuple[Known, Known]]:
@@ -59,7 +59,7 @@ def coefficients(subject: Subject) -> dict[str, tuple[Known, Known]]:
     "CONV-1",
     claim="eps, x_0, v and the score convert into each other: every formula at every t, all twelve pairs, round trips.",
     source="Ho et al. 2020, Eq. 4; Salimans & Ho 2022, section 4; score = grad ln q(x_t | x_0)",
-    needs=(*METHODS, "tables"),
+    needs=(*INPUTS, "tables"),
     level=2,
     kills=("M12", "M47", "P06"),
     tolerance="T3: eight roundings of each term, magnified by 1/sqrt(alpha_bar) or 1/sqrt(1 - alpha_bar).",
@@ -76,7 +76,7 @@ def conversions(subject: Subject) -> Iterator[Evidence]:
             inputs,
             (first, second),
             subject=subject,
-            names=(method, *SECOND_INPUT[method]),
+            names=(method, *INPUTS[method]),
             roundings=ROUNDINGS_OF_FORMULA,
             reason=f"{first.formula} and {second.formula}: 8 u of each term",
             vanishing=cancelled,

@@ -31,7 +31,7 @@ from verification.oracle_likelihood import (
     to_bits,
 )
 from verification.protocol import Subject, dtype_of
-from verification.tolerance import compare, gamma, unit_roundoff
+from verification.tolerance import compare, gamma, holds, unit_roundoff
 from verification.vlb_probe import ON_LEVELS, vlb_probe
 
 MEANS = (-1.0, -0.375, 0.0, 0.5, 1.0, 1.3125)
@@ -112,7 +112,11 @@ def tails(subject: Subject) -> Iterator[Evidence]:
     grid, observed = decoder_inputs(subject), decoder_output(subject)
     x_0, mean, _ = grid
     bound = decoder_bound(*grid, dtype_of(subject))
-    yield compare(observed, observed, 0.0, where=decoder_place, reason="every log-probability is a finite number")
+    lost = np.argwhere(~np.isfinite(observed))
+    place = decoder_place(tuple(lost[0])) if len(lost) else "all bins"
+    yield holds(not len(lost), where=place, reason=f"{len(lost)} log-probabilities are not finite numbers")
+    if len(lost):
+        return
     outward = np.sign((x_0[:, 1:] + x_0[:, :-1]) / 2 - mean[:, 1:])
     fall, falls = (-np.diff(each, axis=-1) * outward for each in (observed, decoder_log_likelihood_exact(*grid)))
     inner = np.all(np.abs([x_0[:, 1:], x_0[:, :-1]]) < OPEN_END, axis=0)
@@ -244,9 +248,8 @@ def wrong_decoder(observed: Array, x_0: Array, mean: Array, log_scale: Array) ->
         "log_scale is taken for a log variance": decoder_log_likelihood_exact(x_0, mean, log_scale / 2),
     }
     for width in (1 / 256, 1 / 127.5, 1 / 127, 1 / 510):
-        stretch = 255 * width  # a bin of another width is the right one with everything else shrunk
-        inner = decoder_log_likelihood_exact(x_0 / stretch, mean / stretch, log_scale - math.log(stretch))
-        candidates[f"half a bin is 1/{1 / width:g} instead of 1/255"] = np.where(np.abs(x_0) < 0.99, inner, np.nan)
+        values = decoder_log_likelihood_exact(x_0, mean, log_scale, half_bin=width)
+        candidates[f"half a bin is 1/{1 / width:g} instead of 1/255"] = values
     fits = {text: misfit(observed, values) for text, values in candidates.items()}
     best = min(fits, key=lambda text: fits[text])
     right = misfit(observed, decoder_log_likelihood_exact(x_0, mean, log_scale))

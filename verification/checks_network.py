@@ -235,7 +235,7 @@ def parameters_are_exact(subject: Subject) -> Iterator[Evidence]:
     yield exactly(len(weights), len(shapes), where="all parameters", reason="the number of tensors")
     dtype = network_dtype(subject)
     for name, value in weights.items():
-        sound = np.isfinite(value).all() and value.dtype.name == dtype
+        sound = np.isfinite(value).all() and value.dtype == dtype
         yield holds(bool(sound), where=name, reason=f"finite numbers of dtype {dtype}, as all the others")
 
 

@@ -31,6 +31,7 @@ from verification.oracle_gaussian import (
 )
 from verification.protocol import Subject
 from verification.step_evidence import (
+    ETAS,
     affine_evidence,
     coefficient_evidence,
     column,
@@ -44,7 +45,6 @@ from verification.step_evidence import (
 from verification.step_rounding import StepBounds, ddim_bounds, propagated
 from verification.tolerance import compare, exactly, holds
 
-ETAS = (0.0, 0.5, 1.0)
 NAMES = {"x_t": "recip_sqrt_alpha", "eps_hat": "p_mean_coef_eps", "z": "sqrt_posterior_variance"}
 WATCHED_STEPS = (1, 2, 10, 25)
 """Numbers of steps for which the loop itself is run; all others differ from them only in the list they follow."""
@@ -204,7 +204,7 @@ def identified(subject: Subject, eta: float) -> tuple[Reading, StepCoefficients,
         tables, every = exact(subject), strides(subject)
         pairs = (every.t, every.t_prev)
         seen, step = read_ddim(subject, *pairs, eta), ddim_coefficients(tables, *pairs, eta).affine
-        return seen, step, fitting_bounds(seen, step, ddim_bounds(subject, tables, *pairs, eta))
+        return seen, step, fitting_bounds(subject, tables, ddim_bounds(subject, tables, *pairs, eta))
 
     return remembered(subject, f"strides {eta}", read)
 

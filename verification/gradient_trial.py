@@ -130,7 +130,7 @@ def gradient_truth_of(subject: Subject) -> GradientTruth:
     last = subject.num_timesteps - 1
     t = np.array([0, last // 3, 2 * last // 3, last])
     arrays = {**weights, "images x": x, "images t": t}
-    return kept("gradient", config, arrays, lambda: GradientTruth(config, weights, dtype, x, t, target))
+    return kept("gradient", config, arrays, lambda: GradientTruth(config, weights, dtype.name, x, t, target))
 
 
 def _root_mean_square(errors: list[Array]) -> float:

@@ -129,7 +129,7 @@ def _trial(subject: Subject, kind: str, make: Callable[[Subject], Images], expla
     trials = _TRIALS.setdefault(unguarded(subject), {})
     if kind not in trials:
         images = make(subject)
-        truth = truth_of(config_of(subject), subject.weights(), network_dtype(subject), images)
+        truth = truth_of(config_of(subject), subject.weights(), network_dtype(subject).name, images)
         trials[kind] = Trial(truth, subject.network(images.x, images.t), explained_by)
     return trials[kind]
 
@@ -145,9 +145,9 @@ def config_of(subject: Subject) -> dict[str, Any]:
     return dict(config) if isinstance(config, Mapping) else dataclasses.asdict(config)
 
 
-def network_dtype(subject: Subject) -> str:
+def network_dtype(subject: Subject) -> np.dtype[Any]:
     """The type the network computes in: that of its weights, which need not be the process's."""
-    return next(iter(subject.weights().values())).dtype.name
+    return next(iter(subject.weights().values())).dtype
 
 
 def probe_images(subject: Subject) -> Images:

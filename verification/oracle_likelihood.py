@@ -70,21 +70,21 @@ def normal_kl_quadrature(mean_1: float, log_variance_1: float, mean_2: float, lo
     return float(value)
 
 
-def decoder_edges(x_0: Array, mean: Array, log_scale: Array) -> tuple[Array, Array]:
+def decoder_edges(x_0: Array, mean: Array, log_scale: Array, *, half_bin: float = HALF_BIN) -> tuple[Array, Array]:
     """The bin around `x_0` in standard deviations from `mean`: lower and upper edge, infinite for the end levels."""
     scale = np.exp(log_scale)
-    lower = np.where(x_0 < -OPEN_END, -np.inf, (x_0 - mean - HALF_BIN) / scale)
-    upper = np.where(x_0 > OPEN_END, np.inf, (x_0 - mean + HALF_BIN) / scale)
+    lower = np.where(x_0 < -OPEN_END, -np.inf, (x_0 - mean - half_bin) / scale)
+    upper = np.where(x_0 > OPEN_END, np.inf, (x_0 - mean + half_bin) / scale)
     return lower, upper
 
 
-def decoder_log_likelihood_exact(x_0: Array, mean: Array, log_scale: Array) -> Array:
+def decoder_log_likelihood_exact(x_0: Array, mean: Array, log_scale: Array, *, half_bin: float = HALF_BIN) -> Array:
     """Log-probability of the bin around `x_0`, elementwise in nats, from differences of `scipy.special.log_ndtr`.
 
     Bins above the mean are reflected below it first, where the normal distribution function is small and keeps all its
-    digits; Ho et al. 2020, Eq. 13. Arguments broadcast.
+    digits; Ho et al. 2020, Eq. 13. Arguments broadcast. Another `half_bin` gives a wrong decoder, for diagnosis.
     """
-    lower, upper = decoder_edges(*np.broadcast_arrays(x_0, mean, log_scale))
+    lower, upper = decoder_edges(*np.broadcast_arrays(x_0, mean, log_scale), half_bin=half_bin)
     reflect = lower > 0
     low = np.where(reflect, -upper, lower)
     high = np.where(reflect, -lower, upper)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -169,7 +170,7 @@ class SubjectSpec:
     @property
     def text(self) -> str:
         """What `--subject` takes to make this subject again."""
-        inside = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        inside = ", ".join(f"{name}={_literal(value)}" for name, value in self.options.items())
         return f"{self.reference}({inside})" if inside else self.reference
 
     @property
@@ -190,6 +191,11 @@ class SubjectSpec:
         except ValueError:  # a built-in without a signature: the call itself will tell
             pass
         return cast("Subject", factory(**self.options))
+
+
+def _literal(value: object) -> str:
+    """`value` as Python writes it, but text in double quotes: a shell then needs only single ones around the whole."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def load_subject(text: str, **options: Any) -> Subject:

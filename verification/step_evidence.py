@@ -7,16 +7,17 @@ from functools import partial
 
 import numpy as np
 
-from verification.affine import ALL, NOTHING, Reading, affine_output, read_neighbours
+from verification.affine import ALL, NOTHING, Reading, affine_output, read_neighbours, remembered
 from verification.check import Evidence
 from verification.diagnosis import diagnose
 from verification.loops import Loop
 from verification.oracle import ExactSchedule
 from verification.oracle_gaussian import Array, Integers, StepCoefficients, ddim_coefficients, posterior_coefficients
 from verification.protocol import Subject
-from verification.step_rounding import StepBounds, ddim_bounds, fitting, propagated
+from verification.step_rounding import StepBounds, bound_of_way, ddim_bounds, keeps, propagated
 from verification.tolerance import compare, exactly, holds
 
+ETAS = (0.0, 0.5, 1.0)
 MEAN_NAMES = {"x_t": "recip_sqrt_alpha", "eps_hat": "p_mean_coef_eps"}
 VARIANCE_NAMES = {"posterior": "posterior_variance", "beta": "beta"}
 SIGMA_NAMES = {"posterior": "sqrt_posterior_variance", "beta": "sqrt_beta"}
@@ -79,9 +80,9 @@ def order_evidence(loop: Loop, timesteps: Integers, what: str) -> Evidence:
 
 def wrong_order(seen: Integers, timesteps: Integers) -> str:
     """What a loop does that asks its model in another order."""
+    if len(seen) < len(timesteps):
+        return f"{len(timesteps) - len(seen)} of {len(timesteps)} steps are skipped"
     first = seen.reshape(len(seen), -1)[:, 0]
-    if len(first) < len(timesteps):
-        return f"{len(timesteps) - len(first)} of {len(timesteps)} steps are skipped"
     if np.array_equal(first, timesteps[::-1]):
         return "the loop runs upwards"
     if np.array_equal(first, np.maximum(timesteps - 1, 0)) or np.array_equal(first, timesteps - 1):
@@ -144,14 +145,34 @@ def neighbours(subject: Subject, tables: ExactSchedule, eta: float) -> tuple[Rea
     """What `ddim_step` does from each t to t - 1, what it should do, and how exactly, as it is evidently made."""
     t = np.arange(subject.num_timesteps)
     seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
-    return seen, step, fitting_bounds(seen, step, ddim_bounds(subject, tables, t, t - 1, eta))
+    return seen, step, fitting_bounds(subject, tables, ddim_bounds(subject, tables, t, t - 1, eta))
 
 
-def fitting_bounds(seen: Reading, step: StepCoefficients, bounds: tuple[StepBounds, ...]) -> StepBounds:
-    """For each coefficient the bound that fits how it is made."""
-    return StepBounds(
-        *(
-            fitting(getattr(seen, field), getattr(step, field), [getattr(bound, field) for bound in bounds])
-            for field in StepBounds._fields
-        )
-    )
+def fitting_bounds(subject: Subject, tables: ExactSchedule, ways: tuple[StepBounds, ...]) -> StepBounds:
+    """For each coefficient the bound that fits how the subject's DDIM step is evidently made."""
+    way = remembered(subject, "way of ddim_step", lambda: way_of_ddim(subject, tables))
+    return StepBounds(*(bound_of_way(each, way) for each in zip(*ways, strict=True)))
+
+
+DECISIVE = ("eps_hat", "z")
+"""Which coefficient tells way 0 of `ddim_bounds` from 1, and 1 from 2: each rounds quite differently in the two."""
+
+
+def way_of_ddim(subject: Subject, tables: ExactSchedule) -> int:
+    """Which way of `ddim_bounds` the subject takes, from its steps between neighbours at three values of eta.
+
+    The first that the decisive coefficient at eta = 1 speaks for and no coefficient at any eta against; else the last.
+    """
+    t = np.arange(subject.num_timesteps)
+    ways = {eta: ddim_bounds(subject, tables, t, t - 1, eta) for eta in ETAS}
+
+    def verdict(way: int, eta: float, field: str) -> bool | None:
+        seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
+        narrow, wide = (getattr(ways[eta][each], field) for each in (way, way + 1))
+        return keeps(np.abs(getattr(seen, field) - getattr(step, field)), narrow, wide)
+
+    for way, decisive in enumerate(DECISIVE):
+        verdicts = {(eta, field): verdict(way, eta, field) for eta in ETAS for field in StepBounds._fields}
+        if verdicts[1.0, decisive] and False not in verdicts.values():
+            return way
+    return len(DECISIVE)

@@ -30,7 +30,7 @@ from verification.protocol import Subject, dtype_of
 from verification.tolerance import kernel_bound, smallest, unit_roundoff
 
 ROUNDINGS = 8  # see above
-TELLING = 20.0  # see `fitting`
+TELLING = 20.0  # see `keeps`
 ENOUGH = 12
 
 
@@ -161,22 +161,29 @@ def _pair_errors(tables: ExactSchedule, t: Integers, t_prev: Integers, u: float)
     return _PairErrors(a, of_v[t], np.where(start, 0.0, of_v[t_prev]), jump)
 
 
-def fitting(observed: Array, expected: Array, bounds: Sequence[Array]) -> Array:
-    """The bound, entry by entry, that fits how `observed` was evidently made; `bounds` go from narrow to wide.
+def keeps(error: Array, bound: Array, wider: Array) -> bool | None:
+    """Whether `error` is that of a program that rounds as `bound` allows, not only as `wider` does; None: cannot tell.
 
-    Entries tell where the next bound is at least twenty times as wide: a program that rounds as the wider bound allows
-    typically errs by an eighth of it or more, and so breaks the narrower one there three times out of five. If among twelve such
-    entries or more at most one, or a tenth, does, the program does not round like that, and what breaks the narrow bound
-    is a wrong entry. (By chance all but one of twelve keep a bound that each breaks with probability 0.6 in 3 of 10 000
-    programs.) Entries that do not tell have the wider bound, which there is at most twenty times eight roundings: 1e-5
-    in float32.
+    Entries tell where the wider bound is more than twenty times the narrower: a program that needs the wider bound
+    breaks the narrower one there more often than not. So at most one breach, or one in ten, among twelve entries or
+    more is a wrong entry and no such program; more breaches are such a program, and fewer entries say nothing.
     """
-    error, allowed = np.abs(observed - expected), bounds[-1]
-    for bound, wider in reversed(list(pairwise(bounds))):
-        telling = wider >= TELLING * bound
-        broken, count = np.sum((error > bound) & telling), np.sum(telling)
-        if count >= ENOUGH and broken <= max(1, count // 10):
-            allowed = np.where(telling, bound, allowed)
+    telling = wider > TELLING * bound
+    broken, count = np.sum((error > bound) & telling), np.sum(telling)
+    if broken > max(1, count // 10):
+        return False
+    return True if count >= ENOUGH else None
+
+
+def bound_of_way(ways: Sequence[Array], way: int) -> Array:
+    """The bound, entry by entry, for a program that keeps the bounds `ways[way:]`, which go from narrow to wide.
+
+    Where the next bound is less than twenty times as wide, that one: entries there do not show by which way they were
+    made. It is at most twenty times eight roundings, 1e-5 in float32.
+    """
+    allowed = ways[-1]
+    for bound, wider in reversed(list(pairwise(ways))[way:]):
+        allowed = np.where(wider >= TELLING * bound, bound, allowed)
     return allowed
 
 

@@ -1,0 +1,35 @@
+"""The table of timings in the terminal."""
+
+from __future__ import annotations
+
+import io
+
+import records
+from rich.console import Console
+
+from benchmarks.terminal import table
+
+
+def shown(record: records.Record) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(table(record))
+    return out.getvalue()
+
+
+def test_row_shows_figure_interval_and_rate() -> None:
+    text = shown(records.bench(records.measurement(), records.measurement(process=1)))
+    assert "unet_forward[cifar10,b4]" in text
+    assert "510 ms … 510 ms" in text
+    assert "7.84 images/s" in text
+
+
+def test_invalid_row_shows_its_reason_and_no_rate() -> None:
+    text = shown(records.bench(records.measurement(seconds=[], invalid="zeros came back")))
+    assert "zeros came back" in text
+    assert "images/s" not in text
+
+
+def test_brackets_in_names_are_not_read_as_markup() -> None:
+    record = records.bench()
+    record["unavailable"] = [{"device": "CPU", "mode": "graph", "case": "step[digits,b64]", "reason": "late"}]
+    assert "step[digits,b64] on CPU, graph: late" in shown(record)
