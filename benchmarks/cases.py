@@ -67,9 +67,9 @@ def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int
 
 
 CASES: tuple[Case, ...] = (
-    *_cases("cifar10", 4, 4, (6, 4, 6, 2, 8)),
-    *_cases("cifar10", 1, 4, (10, 6, 10, 3, 8)),
-    *_cases("digits", 64, 20, (20, 10, 20, 3, 20)),
+    *_cases("cifar10", 4, 4, (5, 3, 5, 2, 4)),
+    *_cases("cifar10", 1, 4, (10, 5, 10, 3, 8)),
+    *_cases("digits", 64, 10, (20, 6, 15, 3, 10)),
 )
 
 PEAKS: tuple[Case, ...] = (

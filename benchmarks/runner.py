@@ -1,9 +1,9 @@
 """A run: fresh worker processes over cases, devices, modes and tunings, in an order that is fair, within a budget.
 
-The process is the sample. So a run goes through all arms (what one worker does) once, then once more in reverse
-order, and so on: A B C, C B A, … Whatever drifts with time, a machine growing warm, meets every arm alike, and a
-budget that runs out leaves every arm with as many processes, give or take one. What was dropped is said in the
-record's notes.
+The process is the sample. So a run goes through all arms (what one worker does) in rounds, every other round in
+reverse order: A B C, C B A, … Whatever drifts with time, a machine growing warm, meets every arm alike. A budget is
+looked at before each round: what does not fit any more is dropped, what matters least first, and no further round is
+begun, so that arms differ by one process at most. What was dropped is said in the record's notes.
 
 The machine's peak is measured at the start and at the end; the first worker also says which devices there are.
 """
@@ -93,12 +93,20 @@ def _picks(pattern: str, *modes: str) -> tuple[tuple[Case, str], ...]:
 
 EXTENTS: Mapping[str, Plan] = {
     "full": Plan(tuple((case, mode) for case in CASES for mode in MODES), processes=5),
-    "quick": Plan(_picks("*[digits,*]", *MODES), processes=2, budget=55.0, shared=True),
+    "quick": Plan(
+        (
+            *_picks("unet_forward[digits,*] sampling_chain[digits,*]", *MODES),
+            *_picks("training_step[digits,*]", "pynative"),  # in graph mode compiling alone takes ten seconds
+        ),
+        processes=2,
+        budget=55.0,
+        shared=True,
+    ),
     "run": Plan(
         (
             *_picks("unet_forward[cifar10,b4]", "graph"),
             *_picks("*[digits,*]", *MODES),
-            *_picks("training_step[cifar10,b4]", "pynative"),
+            *_picks("training_step[cifar10,b4]", "pynative"),  # in graph mode compiling takes most of a minute
         ),
         processes=2,
         budget=150.0,
@@ -165,12 +173,13 @@ class _Session:
         self.waiting = [_peak_job(self.plan, "CPU")] * 2
         devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
         elsewhere = [device for device in devices if device != "CPU"]
-        jobs = _in_fair_order(self._arms(devices), self.plan.processes)
-        self.waiting += [*jobs, *(_peak_job(self.plan, device) for device in elsewhere for _ in range(2))]
+        rounds = _in_rounds(self._arms(devices), self.plan.processes)
+        self.waiting += [_peak_job(self.plan, device) for device in elsewhere for _ in range(2)]
+        self.waiting += [job for jobs in rounds for job in jobs]
         for device in elsewhere:
             self._measure_peak(device, "start")
-        for job in jobs:
-            self._measure(job)
+        for i, jobs in enumerate(rounds):
+            self._measure_round(jobs, reverse=i % 2 == 1)
         for device in ("CPU", *elsewhere):
             self._measure_peak(device, "end")
         self.on_progress(self.done, self.done, 0.0, "done")
@@ -211,17 +220,29 @@ class _Session:
             for cases, mode in _grouped(self.plan)
         ]
 
-    def _measure(self, job: Job) -> None:
-        """Run a job of the plan, unless the budget has no room for it or an earlier round has lost a worker already.
+    def _measure_round(self, jobs: Sequence[Job], *, reverse: bool) -> None:
+        """One process of every arm for which the budget has room; of none once an earlier round had to drop one."""
+        left = 0.0 if self.dropped else self._left()
+        fitting = []
+        for job in jobs:
+            left -= self._at_least(job)
+            if left > 0:
+                fitting.append(job)
+            else:
+                self._drop(job)
+        for job in reversed(fitting) if reverse else fitting:
+            if self._left() > self._at_least(job):
+                self.measurements += self._run(job, min(self.timeout, self._left())).measurements
+            else:
+                self._drop(job)
 
-        The latter so that arms differ by one process at most. A worker of a new arm takes no less than the peak's.
-        """
-        late = any(other.process < job.process for other in self.dropped)
-        if late or self._left() <= self.spent.get(job.arm, self._peak_seconds):
-            self.waiting.remove(job)
-            self.dropped.append(job)
-        else:
-            self.measurements += self._run(job, min(self.timeout, self._left())).measurements
+    def _at_least(self, job: Job) -> float:
+        """Seconds without which a worker need not be started: its arm's last, and for a new arm those of the peak's."""
+        return self.spent.get(job.arm, self._peak_seconds)
+
+    def _drop(self, job: Job) -> None:
+        self.waiting.remove(job)
+        self.dropped.append(job)
 
     def _measure_peak(self, device: str, moment: str) -> dict[str, Any]:
         """Time the peak of a device at the `moment` "start" or "end"; what the worker saw of the machine."""
@@ -307,13 +328,9 @@ def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
     return [(tuple(cases), mode) for (_, mode), cases in groups.items()]
 
 
-def _in_fair_order(arms: Sequence[Job], processes: int) -> list[Job]:
-    """A B C, then C B A, and so on: what drifts with time meets every arm alike."""
-    return [
-        replace(arm, process=process)
-        for process in range(processes)
-        for arm in (arms if process % 2 == 0 else reversed(arms))
-    ]
+def _in_rounds(arms: Sequence[Job], processes: int) -> list[list[Job]]:
+    """For each process index the jobs with it, the arms that matter most first."""
+    return [[replace(arm, process=process) for arm in arms] for process in range(processes)]
 
 
 def _spelled_out(tunings: Tunings) -> dict[str, str]:

@@ -77,9 +77,7 @@ def _new(data: str | None, preset: str | None, config_file: Path | None) -> tupl
     return run, _images(name, run)
 
 
-def _resumed(
-    out: Path, data: str | None, preset: str | None, config_file: Path | None
-) -> tuple[TrainConfig, Dataset]:
+def _resumed(out: Path, data: str | None, preset: str | None, config_file: Path | None) -> tuple[TrainConfig, Dataset]:
     """The run in `out` as its checkpoint tells it; a configuration that is given must be the same one."""
     from ddpm_bench import checkpoint
     from ddpm_bench.config import load_config

@@ -248,7 +248,7 @@ def test_prior_term_is_exact_to_the_last_digit_given(dtype: str) -> None:
 
 
 def test_prior_of_a_black_image_keeps_its_digits() -> None:
-    # d = log(1 - alpha_bar_T) = -4e-5, by log1p of an alpha_bar with at most 2T roundings, which the KL, d^2 / 4, doubles.
+    # d = log(1 - alpha_bar_T) = -4e-5, by log1p of an alpha_bar with at most 2T roundings, which the KL doubles.
     # The log of a v near 1 would be off by U / 4e-5, which leaves the KL wrong by 1e-11 of itself.
     schedule = make_schedule("linear", 1000)
     nats = VariationalBound(GaussianDiffusion(schedule, dtype=ms.float64)).prior(Tensor(np.zeros((1, 1)))).asnumpy()

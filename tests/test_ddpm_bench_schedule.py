@@ -137,7 +137,7 @@ def test_jsd_lets_alpha_bar_fall_linearly_until_the_cap() -> None:
 
 
 def test_each_shape_between_the_ends_is_its_own() -> None:
-    # Values at the middle of 0.0001 ... 0.02 by hand; four roundings, which a square doubles, and as many in the hand's.
+    # Values at the middle of 0.0001 ... 0.02 by hand; four roundings, doubled by a square, on either side.
     middle = {
         name: make_schedule(name, 3).beta[1] for name in ("linear", "quadratic", "sigmoid", "constant", "warmup50")
     }

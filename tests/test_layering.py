@@ -18,9 +18,7 @@ import benchmarks
 import ddpm_bench
 import verification
 
-ROOMS = {
-    module.__name__: Path(str(module.__file__)).parent for module in (ddpm_bench, verification, benchmarks)
-}
+ROOMS = {module.__name__: Path(str(module.__file__)).parent for module in (ddpm_bench, verification, benchmarks)}
 WITHOUT_MINDSPORE = ("ddpm_bench.schedule", "ddpm_bench.errors", "ddpm_bench.cli")
 TIMED = {"conftest.py", "test_unet.py", "test_training.py", "test_sampling.py", "test_operators.py"}
 

@@ -82,7 +82,7 @@ def test_a_tiny_error_of_one_coefficient_is_noticed_and_named(
 @pytest.mark.parametrize("at", [1, 60])
 @pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-6), ("float32", 1e-5)])
 def test_a_tiny_error_of_one_table_entry_is_noticed_and_named(table: str, at: int, dtype: str, error: float) -> None:
-    subject = ReferenceSubject("linear", 100, dtype=dtype)
+    subject = ReferenceSubject("linear", 150, dtype=dtype)
     entries = getattr(subject, table).copy()
     entries[at] *= 1 + error
     setattr(subject, table, entries)

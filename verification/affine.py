@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from verification.guard import SubjectError
 from verification.oracle import ExactSchedule, exact
 from verification.oracle_gaussian import Array, Integers, StepCoefficients
 from verification.protocol import Subject
@@ -101,19 +102,24 @@ def read_ancestral(subject: Subject) -> Reading:
     def call() -> Reading:
         t = np.arange(subject.num_timesteps)
         inputs = probe(exact(subject), t)
-        return _reading(inputs, subject.p_step(inputs.x_t, t, inputs.eps_hat, inputs.z))
+        return _reading("p_step", inputs, subject.p_step(inputs.x_t, t, inputs.eps_hat, inputs.z))
 
     return remembered(subject, "p_step", call)
 
 
 def read_mean(subject: Subject) -> tuple[Reading, Array]:
-    """The mean of `p_mean_variance` at every t and its variance, (T,) or (T, 8) float64, in one call."""
+    """The mean of `p_mean_variance` at every t and its variance, (T,) float64, in one call."""
 
     def call() -> tuple[Reading, Array]:
         t = np.arange(subject.num_timesteps)
         inputs = probe(exact(subject), t)
         mean, variance = subject.p_mean_variance(inputs.x_t, t, inputs.eps_hat)
-        return _reading(inputs, mean), np.asarray(variance).astype(float)
+        wide = np.broadcast_shapes(np.shape(variance), inputs.x_t.shape) == inputs.x_t.shape
+        if not wide or np.shape(variance)[:1] != t.shape:
+            raise SubjectError(
+                "p_mean_variance", f"returned a variance of shape {np.shape(variance)} for {t.shape} images"
+            )
+        return _reading("p_mean_variance", inputs, mean), np.asarray(variance).astype(float).reshape(len(t), -1)[:, 0]
 
     return remembered(subject, "p_mean_variance", call)
 
@@ -126,18 +132,13 @@ def read_ddim(subject: Subject, t: Integers, t_prev: Integers, eta: float) -> Re
     rows = subject.num_timesteps
     padded = np.arange(math.ceil(len(t) / rows) * rows) % len(t)
     inputs = probe(exact(subject), t[padded])
-    parts = [
-        subject.ddim_step(
-            inputs.x_t[part], t[padded[part]], t_prev[padded[part]], inputs.eps_hat[part], inputs.z[part], eta
-        )
-        for part in (slice(start, start + rows) for start in range(0, len(padded), rows))
-    ]
+    parts = []
+    for part in (slice(start, start + rows) for start in range(0, len(padded), rows)):
+        steps = (t[padded[part]], t_prev[padded[part]])
+        output = subject.ddim_step(inputs.x_t[part], *steps, inputs.eps_hat[part], inputs.z[part], eta)
+        parts.append(shaped("ddim_step", output, (rows, COLUMNS)))
     kept = Probe(*(each[: len(t)] for each in vars(inputs).values()))
-    return _reading(kept, _joined(parts)[: len(t)])
-
-
-def _joined(parts: list[Any]) -> Array:
-    return np.concatenate([np.asarray(part).astype(float) for part in parts])
+    return Reading(kept, np.concatenate(parts)[: len(t)])
 
 
 def read_neighbours(subject: Subject, eta: float) -> Reading:
@@ -146,11 +147,16 @@ def read_neighbours(subject: Subject, eta: float) -> Reading:
     return remembered(subject, f"ddim_step {eta}", lambda: read_ddim(subject, t, t - 1, eta))
 
 
-def _reading(inputs: Probe, output: Any) -> Reading:
+def _reading(method: str, inputs: Probe, output: Any) -> Reading:
+    return Reading(inputs, shaped(method, output, inputs.x_t.shape))
+
+
+def shaped(method: str, output: Any, shape: tuple[int, ...]) -> Array:
+    """The `output` of a method in float64; raises `SubjectError` if it has another shape."""
     seen = np.asarray(output).astype(float)
-    if seen.shape != inputs.x_t.shape:
-        raise ValueError(f"a step on arrays of shape {inputs.x_t.shape} returned shape {seen.shape}")
-    return Reading(inputs, seen)
+    if seen.shape != shape:
+        raise SubjectError(method, f"returned shape {seen.shape} for arrays of shape {shape}")
+    return seen
 
 
 _memory: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()

@@ -46,7 +46,14 @@ from verification.step_evidence import (
     order_evidence,
     steps_evidence,
 )
-from verification.step_rounding import ancestral_bounds, ddim_bounds, propagated, sigma_error
+from verification.step_rounding import (
+    ancestral_bounds,
+    ddim_bounds,
+    fitting_sigma,
+    propagated,
+    root_error,
+    sigma_error,
+)
 from verification.tolerance import compare, exactly, unit_roundoff
 
 CERTAIN = 1e-12
@@ -83,19 +90,20 @@ def ancestral_step(subject: Subject) -> Iterator[Evidence]:
 )
 def reverse_transition(subject: Subject) -> Iterator[Evidence]:
     """Coefficients of the mean, and the variance, read off `p_mean_variance`; at t = 0 VAR-1 and VAR-2 judge it."""
-    tables, (seen, variance) = exact(subject), read_mean(subject)
+    tables, (seen, observed) = exact(subject), read_mean(subject)
     step = ancestral_coefficients(tables, subject.variance)._replace(z=np.zeros(len(tables.beta)))
     bounds = ancestral_bounds(subject, tables)._replace(z=np.zeros(len(tables.beta)))
     yield from coefficient_evidence(seen, step, bounds, tables, MEAN_NAMES, "mean")
     yield from affine_evidence(seen, step, bounds, "mean")
     expected = step_variance(tables, subject.variance)
-    observed = variance.reshape(len(variance), -1)[:, 0]
-    allowed = expected * 2 * sigma_error(tables, subject.variance, dtype_of(subject))
-    expected[0], allowed[0] = observed[0], 0.0
+    expected[0] = observed[0]
+    narrow, wide = (
+        2 * expected * error(tables, subject.variance, dtype_of(subject)) for error in (root_error, sigma_error)
+    )
     yield compare(
         observed,
         expected,
-        allowed,
+        fitting_sigma(observed, expected, narrow, wide),
         where="variance",
         labels=("t",),
         reason="sigma^2 from t = 1 on",
@@ -124,6 +132,8 @@ def noise_of_a_step(subject: Subject) -> Iterator[Evidence]:
         diagnosis="noise is added at the last step, t = 0",
     )
     step, bounds = ancestral_coefficients(tables, subject.variance), ancestral_bounds(subject, tables)
+    narrow = step.z * root_error(tables, subject.variance, dtype_of(subject))
+    bounds = bounds._replace(z=fitting_sigma(seen.z, step.z, narrow, bounds.z))
     names = {"z": SIGMA_NAMES[subject.variance]}
     yield from coefficient_evidence(seen, step, bounds, tables, names, "p_step")
 

@@ -6,7 +6,6 @@ import pytest
 
 from verification.check import Check, select
 from verification.plan import plan
-from verification.plan import plan
 from verification.protocol import Subject, SubjectSpec, VerificationError, gate_specs
 from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options
 

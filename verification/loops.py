@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from verification.affine import remembered
+from verification.affine import remembered, shaped
 from verification.check import generator
+from verification.guard import SubjectError
 from verification.identification import as_input
 from verification.oracle import ExactSchedule, exact
 from verification.oracle_empirical import digits, empirical_eps
@@ -39,16 +41,16 @@ class Spy:
 
     model: Callable[[Array, int], Array]
     subject: Subject
+    loop: str
     x_t: list[Array] = field(default_factory=list)
     t: list[Integers] = field(default_factory=list)
     eps_hat: list[Array] = field(default_factory=list)
 
     def __call__(self, x_t: Array, t: Array) -> Array:
-        """The answer for x_t (B, ...) at t (B,), in the subject's own type; raises ValueError on another kind of t."""
-        if np.shape(t) != np.shape(x_t)[:1]:
-            raise ValueError(f"the model was given t of shape {np.shape(t)} with x_t of shape {np.shape(x_t)}")
-        if np.asarray(t).dtype.kind not in "iu":
-            raise ValueError(f"the model was given t of dtype {np.asarray(t).dtype}, not whole numbers")
+        """The answer for x_t (8, 1, 8, 8) at t (8,), in the subject's own type; `SubjectError` on anything else."""
+        if np.shape(x_t) != SHAPE or np.shape(t) != SHAPE[:1] or np.asarray(t).dtype.kind not in "iu":
+            given = f"x_t of shape {np.shape(x_t)} and t of shape {np.shape(t)}, {np.asarray(t).dtype}"
+            raise SubjectError(self.loop, f"gave its model {given}: expected {SHAPE} and whole numbers {SHAPE[:1]}")
         self.t.append(np.array(t))
         self.x_t.append(np.array(x_t, dtype=np.float64))
         answer = as_input(self.subject, self.model(self.x_t[-1], int(self.t[-1][0])))
@@ -116,23 +118,22 @@ def start_and_noise(num_steps: int) -> tuple[Array, Array]:
     return x_T, z
 
 
-def watch(subject: Subject, run: Callable[[Spy, Array, Array], Array], num_steps: int) -> Loop:
-    """Run a loop, given as a function of (model, x_T, z), on the batch of this module, and record it."""
+def watch(subject: Subject, loop: str, num_steps: int, *options: Any) -> Loop:
+    """Run the method `loop` on the batch of this module, and record it."""
     x_T, z = start_and_noise(num_steps)
-    spy = Spy(model_of(exact(subject)), subject)
-    output = np.asarray(run(spy, x_T, z)).astype(np.float64)
-    return Loop(x_T, np.array(spy.x_t), np.array(spy.t), np.array(spy.eps_hat), z, output)
+    spy = Spy(model_of(exact(subject)), subject, loop)
+    output = shaped(loop, getattr(subject, loop)(spy, x_T, z, *options), SHAPE)
+    # A loop that never asks is recorded all the same, as arrays of no steps.
+    seen = (np.array(each).reshape(-1, *SHAPE) for each in (spy.x_t, spy.eps_hat))
+    return Loop(x_T, next(seen), np.array(spy.t, dtype=np.int64).reshape(-1, len(x_T)), next(seen), z, output)
 
 
 def ancestral_loop(subject: Subject) -> Loop:
     """One watched run of `sample`; the same run serves every check of a subject."""
-    return remembered(subject, "sample", lambda: watch(subject, subject.sample, subject.num_timesteps))
+    return remembered(subject, "sample", lambda: watch(subject, "sample", subject.num_timesteps))
 
 
 def strided_loop(subject: Subject, num_steps: int, eta: float) -> Loop:
     """One watched run of `sample_strided`."""
-
-    def run(spy: Spy, x_T: Array, z: Array) -> Array:
-        return subject.sample_strided(spy, x_T, z, num_steps, eta)
-
-    return remembered(subject, f"sample_strided {num_steps} {eta}", lambda: watch(subject, run, num_steps))
+    key = f"sample_strided {num_steps} {eta}"
+    return remembered(subject, key, lambda: watch(subject, "sample_strided", num_steps, num_steps, eta))

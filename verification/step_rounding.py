@@ -32,6 +32,7 @@ from verification.tolerance import kernel_bound, smallest, unit_roundoff
 ROUNDINGS = 8  # see above
 TELLING = 20.0  # see `keeps`
 ENOUGH = 12
+MANY = 100  # see `fitting_sigma`
 
 
 class StepBounds(NamedTuple):
@@ -60,13 +61,28 @@ def sigma_error(tables: ExactSchedule, variance: str, dtype: str) -> Array:
     The logarithm is rounded when it is stored and again when it is halved: u times its size, which becomes a relative
     error of the exponential.
     """
+    reach = float(np.abs(np.log(step_variance(tables, variance))).max() / 2)
+    return root_error(tables, variance, dtype) + exp_error(dtype, reach)
+
+
+def root_error(tables: ExactSchedule, variance: str, dtype: str) -> Array:
+    """The same, (T,), where the exponential is as good as a square root is."""
     u = unit_roundoff(dtype)
     half_log = np.abs(np.log(step_variance(tables, variance))) / 2
     of_table = relative(tables, "posterior_variance" if variance == "posterior" else "beta") / 2
     if variance == "posterior" and len(of_table) > 1:
         of_table = np.append(of_table[1], of_table[1:])  # the first entry is the second's
-    kernel = exp_error(dtype, float(half_log.max()))
-    return np.asarray(of_table + 2 * u * half_log + kernel + ROUNDINGS * u)
+    return np.asarray(of_table + 2 * u * half_log + ROUNDINGS * u)
+
+
+def fitting_sigma(observed: Array, expected: Array, narrow: Array, wide: Array) -> Array:
+    """The bound on sigma, or its square, that fits how it is evidently made: by a good root or a poor exponential.
+
+    Errors of a poor exponential come and go with its argument, so they break the narrow bound for a whole range of t:
+    among a hundred different values or more, a single breach is a wrong entry.
+    """
+    broken = np.sum(np.abs(observed - expected) > narrow)
+    return narrow if broken <= 1 and len(np.unique(expected)) >= MANY else wide
 
 
 def mean_bounds(tables: ExactSchedule, dtype: str) -> tuple[Array, Array]:
