@@ -86,7 +86,7 @@ def _set_device(device: str) -> None:
     except RuntimeError:
         if _current_device() != device:
             raise ConfigError(
-                f"operators have run on {_current_device()} already and MindSpore cannot move to {device} in this process: "
+                f"operators have run on {_current_device()} already, so MindSpore cannot move to {device}: "
                 "choose the device first, or start a new process"
             ) from None
 

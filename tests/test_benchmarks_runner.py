@@ -144,6 +144,15 @@ def test_budget_drops_processes_evenly_and_says_so(workers: Callable[..., Worker
     )
 
 
+def test_what_matters_least_is_dropped_first(workers: Callable[..., Workers]) -> None:
+    """After a first round of 60 s there is room for 40 s: for the first two arms, in reversed order."""
+    used = workers({"a[x]": 20.0, "b[x]": 20.0, "c[y]": 20.0})
+    record = run(given(A, B, C, processes=3, budget=10.0 + 60.0 + 45.0), reference="m:f", variables={})
+    assert used.order == [("a[x]", 0), ("b[x]", 0), ("c[y]", 0), ("b[x]", 1), ("a[x]", 1)]
+    assert [note.partition(" in ")[0] for note in record["notes"]] == ["c[y]", "a[x]", "b[x]"]
+    assert [note.partition(" ran in ")[2][0] for note in record["notes"]] == ["1", "2", "2"]
+
+
 @pytest.mark.parametrize("budget", range(15, 240, 7))
 def test_arms_differ_by_one_process_at_most_and_the_budget_holds(workers: Callable[..., Workers], budget: int) -> None:
     used = workers({"a[x]": 3.0, "b[x]": 10.0, "c[y]": 25.0})

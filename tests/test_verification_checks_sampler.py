@@ -172,8 +172,8 @@ def test_a_skipped_step_is_noticed_and_said() -> None:
     assert failure(SkipsAStep("linear", 50), "SMP-3").diagnosis == "1 of 50 steps are skipped"
 
 
-def test_a_single_t_for_the_whole_batch_is_an_error_in_words() -> None:
-    assert "t of shape (1,)" in complaints(OneTimeForAll("linear", 50), "SMP-3")[0]
+def test_a_single_t_for_the_whole_batch_fails_in_words() -> None:
+    assert "t of shape (1,)" in failure(OneTimeForAll("linear", 50), "SMP-3").reason
 
 
 class Blurs(ReferenceSubject):

@@ -63,7 +63,7 @@ def affine_evidence(seen: Reading, step: StepCoefficients, bounds: StepBounds, w
 
 def order_evidence(loop: Loop, timesteps: Integers, what: str) -> Evidence:
     """Evidence that a loop asked its model once at each of `timesteps`, in that order, the same t for all images."""
-    expected = np.broadcast_to(timesteps[:, None], (len(timesteps), len(loop.x_T))).astype(loop.t.dtype)
+    expected = np.broadcast_to(timesteps[:, None], (len(timesteps), len(loop.x_T))).astype(np.int64)
     reason = f"the model is asked at {short_list(timesteps)}"
     if loop.t.shape != expected.shape:
         calls = f"{len(loop.t)} calls of the model, expected {len(timesteps)}"

@@ -21,6 +21,7 @@ import numpy as np
 
 from verification.affine import remembered
 from verification.check import generator
+from verification.guard import SubjectError
 from verification.identification import as_input
 from verification.oracle import ExactSchedule, exact
 from verification.oracle_gaussian import Array, GaussianChain
@@ -117,9 +118,8 @@ def vlb_probe(subject: Subject, *, again: bool = False) -> VlbProbe:
 
         def model(x_t: Array, t: Array) -> Array:
             if np.shape(x_t) != SHAPE or np.shape(t) != SHAPE[:1] or len(np.unique(t)) != 1:
-                raise ValueError(
-                    f"the model was given x_t {np.shape(x_t)} and t {np.shape(t)}: expected {SHAPE}, one t"
-                )
+                given = f"x_t of shape {np.shape(x_t)} and t {np.unique(t)[:3]} of shape {np.shape(t)}"
+                raise SubjectError("vlb_terms", f"gave its model {given}: expected {SHAPE} and one t for all images")
             step = int(t[0])
             asked[step] = np.asarray(x_t, dtype=np.float64)
             return as_input(subject, answer(tables, eps[step], asked[step], step))
