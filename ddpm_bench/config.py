@@ -94,8 +94,8 @@ class TrainConfig:
 
     network: UNetConfig = field(default_factory=lambda: preset("digits"))
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    steps: int = 6000
-    batch_size: int = 128
+    steps: int = 3000
+    batch_size: int = 64
     learning_rate: float = 1e-3
     clip_norm: float = 1.0
     ema_decay: float = 0.999

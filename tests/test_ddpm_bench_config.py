@@ -135,7 +135,7 @@ def test_mapping_survives_json_and_becomes_the_same_run() -> None:
 def test_difference_names_the_field_and_both_values() -> None:
     config = TrainConfig()
     assert difference(config, config) is None
-    assert difference(replace(config, batch_size=3), config) == "batch_size is 3 and was 128"
+    assert difference(replace(config, batch_size=3), config) == "batch_size is 3 and was 64"
     other = replace(config, diffusion=replace(config.diffusion, schedule="cosine"))
     assert difference(other, config) == "diffusion.schedule is cosine and was linear"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,17 @@ def test_recursive_float32_sums_err_less_than_the_deviation_and_more_than_a_tent
     size = ROUNDOFF * sum_size(terms, exact, (products.astype(float) ** 2).sum(axis=1))
     error = np.sqrt(np.mean((total - exact) ** 2)) / np.sqrt(np.mean(size**2))
     assert 0.1 < error < 1.0
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0], ids=["cancelling", "growing"])
+def test_size_of_a_sum_is_that_of_its_partial_sums_over_all_orders(mean: float) -> None:
+    values = np.random.default_rng(1).standard_normal(6)
+    values += mean - values.mean()
+    partial = [np.sum(np.cumsum(order) ** 2) for order in itertools.permutations(values)]
+    squares = np.sum(values**2)
+    rounded = np.mean(partial) + squares  # the sums and the products
+    size = float(sum_size(6, values.sum(), squares)) ** 2
+    assert size == pytest.approx(rounded, rel=1e-12)
 
 
 def test_imitated_errors_have_the_deviation_asked_for() -> None:

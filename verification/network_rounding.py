@@ -5,9 +5,9 @@ rounded operation of the exact forward pass is given a random error as large as 
 travel through the true network, cancelling and growing as they really do, and the spread at the output is the
 bound's scale. Per operation:
 
-* a sum of n products: each partial sum rounds once, by at most u times its size. Averaged over the orders of
-  summation the square of the k-th is (k/n)^2 S^2 + k (n - k) / (n (n - 1)) (Q - S^2/n), with S the sum and Q the sum of
-  squares; added up over k, and with the products' own rounding, at most (n/3 + 1) S^2 + (n/6 + 1) Q. This is rule T2
+* a sum of n products: each product and each partial sum rounds once, by at most u times its size. Averaged over the
+  orders of summation the square of the k-th sum is (k/n)^2 S^2 + k (n - k) / (n (n - 1)) (Q - S^2/n), with S the whole
+  sum and Q the sum of squares; added up over k, with Q for the products, (n + 1)/3 S^2 + (n + 7)/6 Q. This is rule T2
   with sqrt(n) for n, as errors of random sign have it (Higham & Mary 2019), relative to the terms, not to the result.
 * a transcendental kernel: its measured error (rule T4, `kernel_ledger`), once as a factor common to the layer, since
   a kernel's error is a function and not a coin, and once for each element.
@@ -93,7 +93,7 @@ def kernel_error(op: str, dtype: str) -> float:
 
 def sum_size(terms: int, total: Array, squares: Array) -> Array:
     """Standard deviation, in units of roundoff, of a sum of `terms` products; see the module. `squares` is Q."""
-    return np.asarray(np.sqrt((terms / 3 + 1) * total**2 + (terms / 6 + 1) * squares))
+    return np.asarray(np.sqrt((terms + 1) / 3 * total**2 + (terms + 7) / 6 * squares))
 
 
 def allowed_error(exact: Array, perturbed: Sequence[Array]) -> Array:
