@@ -149,8 +149,13 @@ def _from_benchmark(entry: Mapping[str, Any], process: int) -> Measurement:
     rounds = clock.get("params", {}).get("rounds")
     if rounds != len(seconds):
         raise BenchmarkError(f"{name} was asked for {rounds} rounds and has {len(seconds)}")
-    kept = [] if clock.get("invalid") else seconds
-    return from_record({**clock, "process": process, "seconds": kept}, source=str(name))
+    measurement = from_record({**clock, "process": process, "seconds": seconds}, source=str(name))
+    return _without_numbers(measurement) if measurement.invalid else measurement
+
+
+def _without_numbers(row: Measurement) -> Measurement:
+    """An invalid `row` with its reason and what it was about, and with nothing that was measured."""
+    return invalid_measurement(row.case, row.params, row.process, str(row.invalid), work=row.work, unit=row.unit)
 
 
 def invalid_measurement(

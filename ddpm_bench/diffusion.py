@@ -183,7 +183,7 @@ class GaussianDiffusion(nn.Cell):  # type: ignore[misc]  # MindSpore has no type
 
         `x_t`, `eps_hat`, `z` (standard normal): (B, ...). `t`: (B,) int32. Returns (B, ...). Raises `ShapeError`.
         """
-        self._check(t, x_t, eps_hat, z)
+        self._check(t, x_t, z)
         mean, _ = self.p_mean_variance(x_t, t, eps_hat)
         return mean + self._at(self.sigma, t, z) * z
 
@@ -202,8 +202,8 @@ class GaussianDiffusion(nn.Cell):  # type: ignore[misc]  # MindSpore has no type
         `eta`: a 0-d float64 tensor, or a float (compiled in, so that each new one compiles again), from 0 to 1.
         Returns (B, ...). Raises `ShapeError`.
         """
-        self._check(t, x_t, eps_hat, z)
-        check_batch(t_prev.shape, t_prev.dtype, (x_t.shape,))
+        self._check(t, x_t, eps_hat)
+        self._check(t_prev, x_t, z)
         signal_prev, direction, sigma = self._ddim_coefficients(t, t_prev, eta)
         noise = self._over(sigma, z) * z
         if self.clip_x_0:
@@ -247,7 +247,7 @@ class GaussianDiffusion(nn.Cell):  # type: ignore[misc]  # MindSpore has no type
         `output` (for `q_sample(x_0, t, eps)`, the same eps), `x_0`, `eps`: (B, ...). `t`: (B,) int32. Returns a scalar.
         Raises `ShapeError`.
         """
-        self._check(t, output, x_0, eps)
+        self._check(t, output, x_0)
         return ops.mean(ops.square(self.target(x_0, t, eps) - output))
 
     # Tables
@@ -319,10 +319,10 @@ class GaussianDiffusion(nn.Cell):  # type: ignore[misc]  # MindSpore has no type
         """A float64 (B,) coefficient in the process's dtype, shaped (B, 1, ...) with the rank of `x`."""
         return ops.reshape(ops.cast(coefficient, self.dtype), (-1,) + (1,) * (x.ndim - 1))
 
-    def _check(self, t: Tensor, *arrays: Tensor) -> None:
-        """Raise `ShapeError` unless `t` is (B,) and all `arrays` (B, ...), of one shape and the process's dtype."""
-        check_batch(t.shape, t.dtype, tuple([x.shape for x in arrays]))
-        check_dtype(self.dtype, tuple([x.dtype for x in arrays]))
+    def _check(self, t: Tensor, x: Tensor, y: Tensor) -> None:
+        """Raise `ShapeError` unless `t` is (B,) and `x`, `y` are (B, ...), of one shape and the process's dtype."""
+        check_batch(t.shape, t.dtype, (x.shape, y.shape))
+        check_dtype(self.dtype, (x.dtype, y.dtype))
 
 
 def clip_to_range(x_0: Tensor) -> Tensor:

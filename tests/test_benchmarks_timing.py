@@ -144,7 +144,7 @@ def test_cpu_over_wall_counts_work() -> None:
             pass
         return {"number": number}
 
-    assert timed(Machine(), call=call).row["cpu_over_wall"] > 0.1  # a crowded machine gives a process little
+    assert timed(Machine(), call=call).row["cpu_over_wall"] > 0.01  # a crowded machine gives a process little
 
 
 def test_failed_gate_is_the_reason() -> None:
