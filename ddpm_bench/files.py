@@ -43,7 +43,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     target = Path(path)
     temporary = _temporary(target)
     try:
+        temporary.touch()
+        readers = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(readers)  # safetensors 0.8 makes files that only their owner may read
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(target)

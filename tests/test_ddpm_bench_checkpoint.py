@@ -71,6 +71,11 @@ def test_random_state_continues_the_stream(file: Path) -> None:
     assert going.random(5, dtype=np.float32).tolist() == back.random(5, dtype=np.float32).tolist()
 
 
+def test_checkpoint_may_be_read_by_whoever_may_read_other_files(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_folder_stands_for_the_checkpoint_inside(file: Path) -> None:
     assert load(file.parent).step == 2
 
