@@ -63,7 +63,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (click.Abort, KeyboardInterrupt) as stop:
-        return complain(str(stop) or "interrupted", 130)
+        return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
 
 
 def rooms_stand_together() -> None:

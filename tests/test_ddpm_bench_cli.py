@@ -19,7 +19,7 @@ def run(*arguments: str | Path) -> int:
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
     """What was said on stderr, which must be a single line of this program's and no traceback."""
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line and not line.startswith("note: ")]
     assert len(lines) == 1, lines
     assert lines[0].startswith("ddpm-bench: ")
     return lines[0]
@@ -172,3 +172,12 @@ def test_room_from_elsewhere_stops_the_program(
 )
 def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
     assert cli.timing_code(records.bench(*rows)) == code
+
+
+def test_interruption_says_what_was_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt("stopped after step 7, which is saved")
+
+    monkeypatch.setattr("verification.check.select", interrupted)
+    assert run("verify") == 130
+    assert "step 7" in sentence(capsys)
