@@ -40,6 +40,12 @@ TABLE_ROUNDINGS = 16
 """Granted to a step's three products and two sums, whose factors come from tables in which numbers cancelled."""
 
 
+SINUSOIDS = "time_embedding.dense_1.weight"
+"""The weights that read the sinusoids of t: (4C, C), the columns are sines, then cosines."""
+
+LARGEST_T = 1000
+
+
 class Invalid(Exception):  # noqa: N818 - it is the answer "invalid", with the reason
     """Why a number may not be shown."""
 
@@ -63,13 +69,27 @@ class Network:
     @cached_property
     def _moved(self) -> dict[str, Array]:
         random = np.random.default_rng(0)
-        return {name: _moved(np.asarray(value, np.float64), random) for name, value in self.weights.items()}
+        moved = {name: _moved(np.asarray(value, np.float64), random) for name, value in self.weights.items()}
+        if SINUSOIDS in moved and self.config.get("time_embedding") == "sinusoidal":
+            moved[SINUSOIDS] = moved[SINUSOIDS] * _moved_sinusoids(moved[SINUSOIDS].shape[1], random)
+        return moved
 
 
 def _moved(weight: Array, random: np.random.Generator) -> Array:
     """`weight` with relative errors uniform in ±sqrt(n)·u, n the products summed for one output."""
     roundings = math.sqrt(math.prod(weight.shape[1:])) if weight.ndim > 1 else VECTOR_ROUNDINGS
     return np.asarray(weight * (1 + roundings * UNIT_ROUNDOFF * random.uniform(-1, 1, weight.shape)), np.float64)
+
+
+def _moved_sinusoids(channels: int, random: np.random.Generator) -> Array:
+    """Factors for the `channels` sinusoids of t, whose phase t·frequency float32 rounds before it takes the sine.
+
+    At t = 1000 the fastest is off by 1000·u: the same for every pixel of an image, so nothing averages it out.
+    """
+    half = channels // 2
+    frequencies = 10000.0 ** (-np.arange(half) / (half - 1))
+    phases = LARGEST_T * np.concatenate([frequencies, frequencies])
+    return np.asarray(1 + phases * UNIT_ROUNDOFF * random.uniform(-1, 1, channels), np.float64)
 
 
 def compare(observed: NDArray[Any], expected: Array, allowed: float, *, what: str) -> dict[str, float]:

@@ -203,10 +203,6 @@ def _typed(wanted: Any, value: object, name: str) -> Any:
         return float(value)
     if typing.get_origin(wanted) is tuple and isinstance(value, list):
         return tuple(_typed(typing.get_args(wanted)[0], item, f"an entry of {name}") for item in value)
-    if typing.get_origin(wanted) is typing.Literal:
-        if value not in typing.get_args(wanted):
-            raise unknown_name(name, value, map(str, typing.get_args(wanted)))
-        return value
     if type(value) is not wanted:
         raise ConfigError(f"{name} is {value!r}, expected {_ARTICLES.get(wanted, str(wanted))}")
     return value

@@ -19,17 +19,12 @@ takes -1 for the last entry. `ddpm_bench.sample` and `ddpm_bench.subject`, where
 
 from __future__ import annotations
 
-from typing import Literal
-
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ddpm_bench.errors import ShapeError, unknown_name
 from ddpm_bench.schedule import Array, NoiseSchedule, replace_first
-
-Variance = Literal["posterior", "beta"]
-Parameterization = Literal["eps", "x_0", "v"]
 
 VARIANCES: tuple[str, ...] = ("posterior", "beta")
 """sigma_t^2 of the reverse step, Ho et al. 2020, section 3.2: Eq. 7's ("fixed small") or beta_t ("fixed large")."""

@@ -69,12 +69,13 @@ class Trainer:
         self.look()
 
     def adam(self, gradient: dict[str, Any], n: int) -> None:
-        rate = np.float32(RATE * math.sqrt(1 - 0.999**n) / (1 - 0.9**n))
+        beta_1, beta_2 = np.float32(0.9), np.float32(0.999)
+        rate = np.float32(RATE * math.sqrt(1 - float(beta_2) ** n) / (1 - float(beta_1) ** n))
         rate *= np.float32(1.01) if self.cheat == "other learning rate" else np.float32(1)
         for name, g in gradient.items():
             first, second = (moment[name] for moment in self.moments)
-            first[...] = np.float32(0.9) * first + np.float32(0.1) * g
-            second[...] = np.float32(0.999) * second + np.float32(0.001) * g * g
+            first[...] = beta_1 * first + (1 - beta_1) * g
+            second[...] = beta_2 * second + (1 - beta_2) * g * g
             sign = -1 if self.cheat == "uphill" else 1
             self.weights[name] -= sign * rate * first / (np.sqrt(second) + np.float32(1e-8))
 
@@ -131,4 +132,4 @@ def test_average_decay_is_the_trainings() -> None:
     for n in (1, 2, 10, 100, 10**6):
         assert gates_training.average_decay(n, DECAY) == train_step.average_decay(n, DECAY)
     ours = (gates_training.BETA_1, gates_training.BETA_2, gates_training.EPSILON)
-    assert ours == pytest.approx((train_step.BETA_1, train_step.BETA_2, train_step.ADAM_EPSILON), rel=2**-24)
+    assert ours == (train_step.BETA_1, train_step.BETA_2, train_step.ADAM_EPSILON)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from verification.check import Evidence, check, generator
+from verification.checks_loss import batch, exact_target
 from verification.identification import as_input
 from verification.likelihood_rounding import kl_bound, normal_kl_bound, prior_bound
-from verification.oracle import exact
+from verification.oracle import ExactSchedule, exact
 from verification.oracle_gaussian import Array
 from verification.oracle_likelihood import (
     kl_floor,
@@ -255,7 +256,7 @@ def simple_weights(subject: Subject) -> Iterator[Evidence]:
         yield holds(True, where="T=1", reason="a single time step has no KL term, so no weight")
         return
     steps = np.unique([1, T // 2, T - 1]) if T > 2 else np.array([1])
-    loss = np.array([loss_when_off(subject, found, int(t)) for t in steps])
+    loss = np.array([loss_when_off(subject, tables, int(t)) for t in steps])
     rows = np.asarray(found.terms["kl"]).astype(np.float64)[steps - 1, OFF] * math.log(2)
     weight, square = simple_weight(tables, subject.variance)[steps], offset(tables)[steps] ** 2
     bound = pixel_mean_bound(subject, found)[steps, OFF] / square + 16 * unit_roundoff(dtype_of(subject)) * weight
@@ -268,10 +269,10 @@ def simple_weights(subject: Subject) -> Iterator[Evidence]:
     )
 
 
-def loss_when_off(subject: Subject, found: VlbProbe, t: int) -> float:
+def loss_when_off(subject: Subject, tables: ExactSchedule, t: int) -> float:
     """`loss` at index t of a model whose answer is off by `offset`, whatever it is that the model predicts."""
-    rows, kind = np.full(len(found.x_0), t), getattr(subject, "parameterization", "eps")
-    a, v = found.tables.sqrt_alpha_bar[t], found.noise_scale[t]
-    target = {"eps": found.eps[t], "x_0": found.x_0, "v": a * found.eps[t] - v * found.x_0}[kind]
-    said = as_input(subject, target + offset(found.tables)[t])
-    return float(subject.loss(lambda *_: said, found.x_0, rows, found.eps[t]))
+    x_0, rows, eps = batch(subject)  # that of LOS-1: one shape less to compile
+    rows = np.full_like(rows, t)
+    target = exact_target(tables, getattr(subject, "parameterization", "eps"), x_0, rows, eps)
+    said = as_input(subject, target + offset(tables)[t])
+    return float(subject.loss(lambda *_: said, x_0, rows, eps))
