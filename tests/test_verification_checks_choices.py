@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from nudged import false_alarms, few_correct, finding
-from planted import planted
 
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
+
+MUTANTS = load_mutants()
 
 CHECKS = ("SCH-8", "SCH-10", "NAM-1")
 
@@ -150,4 +152,4 @@ def test_name_that_is_not_refused_properly_is_noticed(mutant: type[ReferenceSubj
 
 
 def test_everything_accepted_is_noticed() -> None:
-    assert finding("NAM-1", planted("P03")).status == "failed"
+    assert finding("NAM-1", MUTANTS["P03"].make()).status == "failed"

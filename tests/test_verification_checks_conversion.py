@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nudged import NUDGE, NudgedMethod, false_alarms, few_correct, finding, many_correct
-from planted import planted
 
 from verification.checks_conversion import INPUTS
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
+
+MUTANTS = load_mutants()
 
 
 @pytest.mark.parametrize("check", ["CONV-2", "CONV-3"])
@@ -72,11 +74,11 @@ def test_wrong_formula_is_named(mutant: type[ReferenceSubject], formula: str) ->
 
 
 def test_unscaled_score_is_noticed() -> None:
-    assert {finding(check, planted("M47")).status for check in ("CONV-1", "CONV-2")} == {"failed"}
+    assert {finding(check, MUTANTS["M47"].make()).status for check in ("CONV-1", "CONV-2")} == {"failed"}
 
 
 def test_velocity_that_is_no_rotation_is_noticed() -> None:
-    assert {finding(check, planted("P06")).status for check in ("CONV-1", "CONV-3")} == {"failed"}
+    assert {finding(check, MUTANTS["P06"].make()).status for check in ("CONV-1", "CONV-3")} == {"failed"}
 
 
 class Mirrored(ReferenceSubject):
@@ -94,7 +96,7 @@ def test_velocity_of_the_wrong_sign_is_noticed_by_its_orientation() -> None:
 
 @pytest.mark.parametrize("number", ["M10", "M24", "M32", "M34"])
 def test_means_that_disagree_are_noticed(number: str) -> None:
-    assert finding("CONV-2", planted(number)).status == "failed"
+    assert finding("CONV-2", MUTANTS[number].make()).status == "failed"
 
 
 def test_means_agree_when_the_reverse_step_clips() -> None:

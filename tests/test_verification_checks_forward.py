@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nudged import NUDGE, NudgedMethod, Undeclared, false_alarms, finding, many_correct
-from planted import planted
 
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
+
+MUTANTS = load_mutants()
 
 CHECKS = ("FWD-1", "FWD-2", "FWD-3", "FWD-4", "FWD-6", "FWD-7")
 
@@ -50,7 +52,7 @@ def test_one_coefficient_off_is_noticed_and_named(
     ],
 )
 def test_wrong_formula_is_named(number: str, check: str, formula: str) -> None:
-    found = finding(check, planted(number))
+    found = finding(check, MUTANTS[number].make())
     assert found.status == "failed"
     assert formula in found.diagnosis
 
@@ -65,7 +67,7 @@ def test_wrong_formula_is_noticed_without_a_declared_schedule() -> None:
 
 @pytest.mark.parametrize("number", ["M09", "M12", "M13", "M14", "M16"])
 def test_steps_that_do_not_compose_are_noticed(number: str) -> None:
-    assert finding("FWD-4", planted(number)).status == "failed"
+    assert finding("FWD-4", MUTANTS[number].make()).status == "failed"
 
 
 @pytest.mark.parametrize("dtype", NUDGE)
@@ -107,7 +109,7 @@ def test_time_step_taken_from_the_row_is_noticed_by_identification_too() -> None
 
 
 def test_time_step_on_the_wrong_axis_is_noticed() -> None:
-    assert {finding(check, planted("M17")).status for check in ("FWD-2", "FWD-6", "FWD-7")} == {"failed"}
+    assert {finding(check, MUTANTS["M17"].make()).status for check in ("FWD-2", "FWD-6", "FWD-7")} == {"failed"}
 
 
 class ChannelScaled(ReferenceSubject):
@@ -144,7 +146,7 @@ def test_corner_that_is_not_linear_is_noticed(mutant: type[ReferenceSubject]) ->
 
 @pytest.mark.parametrize("number", ["M04", "M12", "M13", "M14"])
 def test_wrong_corner_is_noticed(number: str) -> None:
-    assert finding("FWD-7", planted(number)).status == "failed"
+    assert finding("FWD-7", MUTANTS[number].make()).status == "failed"
 
 
 class Flattened(ReferenceSubject):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nudged import NUDGE, NudgedMethod, NudgedTable, false_alarms, few_correct, finding, many_correct
-from planted import planted
 
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
+
+MUTANTS = load_mutants()
 
 
 def test_correct_subjects_obey_the_sum_rule() -> None:
@@ -89,8 +91,8 @@ def test_broken_invariant_is_noticed_and_named(mutant: type[ReferenceSubject], t
 
 @pytest.mark.parametrize(("number", "check"), [(n, c) for c in ("SCH-4", "SCH-7") for n in ("M08", "M09", "M10")])
 def test_catalogued_mistakes_fail(number: str, check: str) -> None:
-    assert finding(check, planted(number)).status == "failed"
+    assert finding(check, MUTANTS[number].make()).status == "failed"
 
 
 def test_swapped_posterior_coefficients_break_the_sum_rule() -> None:
-    assert finding("SCH-7", planted("M24")).status == "failed"
+    assert finding("SCH-7", MUTANTS["M24"].make()).status == "failed"

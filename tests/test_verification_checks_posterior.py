@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nudged import NUDGE, NudgedMethod, Undeclared, false_alarms, few_correct, finding, many_correct
-from planted import planted
 
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject
+
+MUTANTS = load_mutants()
 
 CHECKS = ("POST-1", "POST-3", "VAR-1", "VAR-2")
 
@@ -51,12 +53,12 @@ def test_first_reverse_variance_off_is_noticed(dtype: str) -> None:
 
 
 def test_swapped_coefficients_are_named() -> None:
-    found = finding("POST-1", planted("M24"))
+    found = finding("POST-1", MUTANTS["M24"].make())
     assert "posterior_coef_x_t where posterior_coef_x_0 belongs" in found.diagnosis
 
 
 def test_variance_without_a_factor_is_named() -> None:
-    found = finding("POST-1", planted("P05"))
+    found = finding("POST-1", MUTANTS["P05"].make())
     assert found.where.startswith("q_posterior variance")
     assert "beta / (1 - alpha_bar)" in found.diagnosis
 
@@ -87,7 +89,7 @@ def test_path_densities_notice_a_posterior_that_is_a_little_wrong(mutant: type[R
 
 @pytest.mark.parametrize("number", ["M09", "M12", "M13", "M14", "M16", "M24", "P05"])
 def test_path_densities_notice_catalogued_mistakes(number: str) -> None:
-    assert finding("POST-2", planted(number)).status == "failed"
+    assert finding("POST-2", MUTANTS[number].make()).status == "failed"
 
 
 def test_path_densities_need_no_declared_schedule() -> None:
@@ -96,7 +98,7 @@ def test_path_densities_need_no_declared_schedule() -> None:
 
 @pytest.mark.parametrize("number", ["M27", "P05", "M10"])
 def test_variance_and_its_logarithm_that_differ_are_noticed(number: str) -> None:
-    assert finding("POST-3", planted(number)).status == "failed"
+    assert finding("POST-3", MUTANTS[number].make()).status == "failed"
 
 
 @pytest.mark.parametrize("dtype", NUDGE)
@@ -155,11 +157,11 @@ def test_variance_of_another_name_passes_between_the_two() -> None:
 
 @pytest.mark.parametrize("number", ["M27", "P07"])
 def test_variance_other_than_the_one_named_is_noticed(number: str) -> None:
-    assert finding("VAR-1", planted(number)).status == "failed"
+    assert finding("VAR-1", MUTANTS[number].make()).status == "failed"
 
 
 def test_clipped_logarithm_is_named() -> None:
-    found = finding("VAR-2", planted("P01"))
+    found = finding("VAR-2", MUTANTS["P01"].make())
     assert found.status == "failed"
     assert "1e-20" in found.diagnosis
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from nudged import NUDGE, NudgedTable, Undeclared, false_alarms, finding, many_correct
-from planted import planted
 
+from verification.mutants import load_mutants
 from verification.protocol import Array
 from verification.reference import ReferenceSubject, declared
+
+MUTANTS = load_mutants()
 
 CHECKS = ("SCH-1", "SCH-2", "SCH-3", "SCH-5", "SCH-6")
 TABLES = tuple(ReferenceSubject().tables())
@@ -77,7 +79,7 @@ def test_index_convention_is_noticed(mutant: type[ReferenceSubject]) -> None:
 
 
 def test_steps_of_the_wrong_length_are_named() -> None:
-    found = finding("SCH-2", planted("M05"))
+    found = finding("SCH-2", MUTANTS["M05"].make())
     assert "linear in t/T" in found.diagnosis
     assert found.status == "failed"
 
@@ -167,7 +169,7 @@ def test_prior_term_of_the_paper_s_schedule() -> None:
     ("number", "check"), [("M08", "SCH-6"), ("M09", "SCH-1"), ("M09", "SCH-6"), ("M10", "SCH-1"), ("M24", "SCH-6")]
 )
 def test_catalogued_mistakes_fail(number: str, check: str) -> None:
-    assert finding(check, planted(number)).status == "failed"
+    assert finding(check, MUTANTS[number].make()).status == "failed"
 
 
 def test_declared_names_are_those_of_the_reference() -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-from planting import plant
 
+from verification.mutants import mutant
 from verification.protocol import Array, EpsModel
 from verification.reference import ReferenceSubject
 
 
-@plant("M29", "noise added in the last step", ("SMP-2",))
+@mutant("M29", "noise added in the last step", ("SMP-2",))
 class NoiseAtLastStep(ReferenceSubject):
     def p_step(self, x_t: Array, t: Array, eps_hat: Array, z: Array) -> Array:
         mean, variance = self.p_mean_variance(x_t, t, eps_hat)
         return mean + np.sqrt(variance) * z
 
 
-@plant("M30", "no noise at all", ("SMP-2",))
+@mutant("M30", "no noise at all", ("SMP-2",))
 class NoNoise(ReferenceSubject):
     def p_step(self, x_t: Array, t: Array, eps_hat: Array, z: Array) -> Array:
         return self.p_mean_variance(x_t, t, eps_hat)[0]
 
 
-@plant("M32", "sign of the predicted noise flipped", ("SMP-1", "SMP-6"))
+@mutant("M32", "sign of the predicted noise flipped", ("SMP-1", "SMP-6"))
 class NoiseSign(ReferenceSubject):
     def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
         return super().p_mean_variance(x_t, t, -eps_hat)
@@ -31,7 +31,7 @@ class NoiseSign(ReferenceSubject):
         return super().ddim_step(x_t, t, t_prev, -eps_hat, z, eta)
 
 
-@plant("M34", "1 / sqrt(alpha_bar) for 1 / sqrt(alpha) in the mean", ("SMP-1",))
+@mutant("M34", "1 / sqrt(alpha_bar) for 1 / sqrt(alpha) in the mean", ("SMP-1",))
 class AlphaBarInMean(ReferenceSubject):
     def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
         x_t, eps_hat = self._cast(x_t, eps_hat)
@@ -40,14 +40,14 @@ class AlphaBarInMean(ReferenceSubject):
         return mean, self._at(self.model_variance, t, x_t)
 
 
-@plant("P07", "posterior variance promised, beta delivered", ("SMP-1",))
+@mutant("P07", "posterior variance promised, beta delivered", ("SMP-1",))
 class OtherVariance(ReferenceSubject):
     def _make_tables(self, beta: Array) -> None:
         super()._make_tables(beta)
         self.model_variance = np.append(self.model_variance[0], beta[1:])
 
 
-@plant("M35", "the sampling loops ascend", ("SMP-3", "STR-2"))
+@mutant("M35", "the sampling loops ascend", ("SMP-3", "STR-2"))
 class Ascending(ReferenceSubject):
     def sample(self, eps_model: EpsModel, x_T: Array, z: Array) -> Array:
         (x,) = self._cast(x_T)
@@ -69,7 +69,7 @@ def told_less(eps_model: EpsModel) -> EpsModel:
     return lambda x, t: eps_model(x, np.maximum(t - 1, 0))
 
 
-@plant("M37", "the model is told t - 1", ("SMP-3", "STR-2", "LOS-1"))
+@mutant("M37", "the model is told t - 1", ("SMP-3", "STR-2", "LOS-1"))
 class ModelToldLess(ReferenceSubject):
     def sample(self, eps_model: EpsModel, x_T: Array, z: Array) -> Array:
         return super().sample(told_less(eps_model), x_T, z)
@@ -81,14 +81,14 @@ class ModelToldLess(ReferenceSubject):
         return super().loss(told_less(eps_model), x_0, t, eps)
 
 
-@plant("M39", "x_0 is clipped and the result discarded", ("SMP-7",), clip_x_0=True)
+@mutant("M39", "x_0 is clipped and the result discarded", ("SMP-7",), clip_x_0=True)
 class DiscardedClip(ReferenceSubject):
     def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
         mean, _ = self.q_posterior(self.predict_x_0(x_t, t, eps_hat), x_t, t)
         return mean, self._at(self.model_variance, t, mean)
 
 
-@plant("M43", "DDIM's sigma without its square root", ("SMP-6",))
+@mutant("M43", "DDIM's sigma without its square root", ("SMP-6",))
 class NoRootOfSigma(ReferenceSubject):
     def ddim_step(self, x_t: Array, t: Array, t_prev: Array, eps_hat: Array, z: Array, eta: float) -> Array:
         here, there = self.alpha_bar[t], np.append(1.0, self.alpha_bar)[t_prev + 1]
@@ -98,19 +98,19 @@ class NoRootOfSigma(ReferenceSubject):
         return np.asarray(right + (sigma**2 - sigma) * z, self.dtype)
 
 
-@plant("M45", "DDIM adds noise even with eta = 0", ("SMP-6",))
+@mutant("M45", "DDIM adds noise even with eta = 0", ("SMP-6",))
 class NoisyDDIM(ReferenceSubject):
     def ddim_step(self, x_t: Array, t: Array, t_prev: Array, eps_hat: Array, z: Array, eta: float) -> Array:
         return super().ddim_step(x_t, t, t_prev, eps_hat, z, max(eta, 0.1))
 
 
-@plant("P08", "the strided sampler starts below T - 1 and ends above 0", ("STR-1",))
+@mutant("P08", "the strided sampler starts below T - 1 and ends above 0", ("STR-1",))
 class LeadingSteps(ReferenceSubject):
     def timesteps(self, num_steps: int) -> Array:
         return self.num_timesteps // num_steps * np.arange(num_steps)[::-1]
 
 
-@plant("P09", "the strided sampler steps by a fixed stride of its own", ("STR-2",))
+@mutant("P09", "the strided sampler steps by a fixed stride of its own", ("STR-2",))
 class FixedStride(ReferenceSubject):
     def sample_strided(self, eps_model: EpsModel, x_T: Array, z: Array, num_steps: int, eta: float) -> Array:
         (x,) = self._cast(x_T)

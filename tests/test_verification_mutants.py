@@ -6,11 +6,13 @@ import functools
 from typing import Any
 
 import pytest
-from planted import PLANTED, planted
 
 from verification.check import CHECKS, Finding, run_checks, select
+from verification.mutants import load_mutants
 from verification.reference import ReferenceSubject
 from verification.report import sentence
+
+MUTANTS = load_mutants()
 
 CORRECT: dict[str, dict[str, Any]] = {
     "linear": {"network": True},
@@ -18,15 +20,15 @@ CORRECT: dict[str, dict[str, Any]] = {
     "cosine": {"schedule": "cosine"},
     "float32": {"dtype": "float32"},
 }
-PROMISED = [(number, obligation) for number, entry in PLANTED.items() for obligation in entry.killed_by]
-FORMS = {number.rstrip("b") for number in PLANTED}
+PROMISED = [(number, obligation) for number, entry in MUTANTS.items() for obligation in entry.killed_by]
+FORMS = {number.rstrip("b") for number in MUTANTS}
 NAMED = [(check.id, kill) for check in select("full") for kill in check.kills if kill in FORMS]
 
 
 @functools.cache
 def verdict(number: str, check_id: str) -> Finding:
     """What the check says of the mutant; each pair is judged once."""
-    return run_checks(planted(number), [CHECKS[check_id]])[0]
+    return run_checks(MUTANTS[number].make(), [CHECKS[check_id]])[0]
 
 
 @pytest.mark.parametrize(("number", "obligation"), PROMISED)
@@ -40,7 +42,7 @@ def test_planted_mistake_fails_the_check_that_the_catalogue_names(number: str, o
 @pytest.mark.parametrize(("check_id", "kill"), NAMED)
 def test_check_kills_the_planted_mistake_that_it_names(check_id: str, kill: str) -> None:
     """One of the forms in which the mistake is planted: M54 is planted as M54 and as M54b."""
-    findings = [verdict(number, check_id) for number in PLANTED if number.rstrip("b") == kill]
+    findings = [verdict(number, check_id) for number in MUTANTS if number.rstrip("b") == kill]
     assert "failed" in {finding.status for finding in findings}, [sentence(finding) for finding in findings]
 
 

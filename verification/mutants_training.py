@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from planting import plant
 from scipy.special import ndtr
 
+from verification.mutants import mutant
 from verification.protocol import Array, EpsModel
 from verification.reference import ReferenceSubject
 from verification.reference_network import Pass, ReferenceNetwork
@@ -15,7 +15,7 @@ from verification.reference_network import Pass, ReferenceNetwork
 # The loss and the likelihood.
 
 
-@plant("M01", "the loss draws other noise for x_t than for the target", ("LOS-1", "GRD-1"))
+@mutant("M01", "the loss draws other noise for x_t than for the target", ("LOS-1", "GRD-1"))
 class OwnNoise(ReferenceSubject):
     def loss(self, eps_model: EpsModel, x_0: Array, t: Array, eps: Array) -> float:
         output = eps_model(self.q_sample(x_0, t, np.roll(eps, 1, axis=0)), t)
@@ -27,7 +27,7 @@ class OwnNoise(ReferenceSubject):
         return np.asarray(-2 / residual.size * (residual.T @ x_t))
 
 
-@plant("M60", "every prediction is compared with every target of the batch", ("LOS-1", "GRD-1"))
+@mutant("M60", "every prediction is compared with every target of the batch", ("LOS-1", "GRD-1"))
 class CrossedBatch(ReferenceSubject):
     def loss(self, eps_model: EpsModel, x_0: Array, t: Array, eps: Array) -> float:
         output = eps_model(self.q_sample(x_0, t, eps), t)
@@ -39,7 +39,7 @@ class CrossedBatch(ReferenceSubject):
         return np.asarray(-2 / residual.size * (residual.T @ x_t), self.dtype)
 
 
-@plant("M62", "a sum over the dimensions for the mean in the loss", ("GRD-1", "LOS-2"))
+@mutant("M62", "a sum over the dimensions for the mean in the loss", ("GRD-1", "LOS-2"))
 class SummedLoss(ReferenceSubject):
     def loss(self, eps_model: EpsModel, x_0: Array, t: Array, eps: Array) -> float:
         return float(super().loss(eps_model, x_0, t, eps) * x_0[0].size)
@@ -48,13 +48,13 @@ class SummedLoss(ReferenceSubject):
         return super().linear_loss_gradient(w, x_0, t, eps) * x_0.shape[1]
 
 
-@plant("M49", "KL arguments swapped", ("KL-1",), variance="beta")
+@mutant("M49", "KL arguments swapped", ("KL-1",), variance="beta")
 class SwappedKL(ReferenceSubject):
     def normal_kl(self, mean_1: Array, log_variance_1: Array, mean_2: Array, log_variance_2: Array) -> Array:
         return super().normal_kl(mean_2, log_variance_2, mean_1, log_variance_1)
 
 
-@plant("M52", "the prior term is forgotten", ("VLB-2",))
+@mutant("M52", "the prior term is forgotten", ("VLB-2",))
 class NoPrior(ReferenceSubject):
     def vlb_terms(self, eps_model: EpsModel, x_0: Array, eps: Array) -> dict[str, Array]:
         terms = super().vlb_terms(eps_model, x_0, eps)
@@ -76,28 +76,28 @@ class Bins(ReferenceSubject):
         return np.asarray(np.log(np.maximum(mass, 1e-300)))
 
 
-@plant("M54", "half a bin is 1/256", ("DEC-1", "DEC-2"))
+@mutant("M54", "half a bin is 1/256", ("DEC-1", "DEC-2"))
 class NarrowBins(Bins):
     half = 1 / 256
 
 
-@plant("M54b", "half a bin is 1/127.5", ("DEC-1", "DEC-2"))
+@mutant("M54b", "half a bin is 1/127.5", ("DEC-1", "DEC-2"))
 class DoubleBins(Bins):
     half = 1 / 127.5
 
 
-@plant("M55", "the end bins are not open", ("DEC-2",))
+@mutant("M55", "the end bins are not open", ("DEC-2",))
 class ClosedBins(Bins):
     open_ends = False
 
 
-@plant("P10", "the decoder's tails are cut at 1e-12", ("DEC-1",))
+@mutant("P10", "the decoder's tails are cut at 1e-12", ("DEC-1",))
 class CutTails(ReferenceSubject):
     def decoder_log_likelihood(self, x_0: Array, mean: Array, log_scale: Array) -> Array:
         return np.asarray(np.maximum(super().decoder_log_likelihood(x_0, mean, log_scale), np.log(1e-12)))
 
 
-@plant("P11", "the decoder's Phi is the tanh approximation", ("DEC-1",))
+@mutant("P11", "the decoder's Phi is the tanh approximation", ("DEC-1",))
 class TanhDecoder(ReferenceSubject):
     def decoder_log_likelihood(self, x_0: Array, mean: Array, log_scale: Array) -> Array:
         def phi(z: Array) -> Array:
@@ -108,19 +108,19 @@ class TanhDecoder(ReferenceSubject):
         return np.asarray(np.log(np.maximum(above - below, 1e-12)))
 
 
-@plant("M58", "nats for bits", ("DEC-5",))
+@mutant("M58", "nats for bits", ("DEC-5",))
 class NatsForBits(ReferenceSubject):
     def _bits(self, nats: Array) -> Array:
         return np.asarray(super()._bits(nats) * np.log(2))
 
 
-@plant("M58b", "the decoder answers in bits", ("DEC-1",))
+@mutant("M58b", "the decoder answers in bits", ("DEC-1",))
 class DecoderInBits(ReferenceSubject):
     def decoder_log_likelihood(self, x_0: Array, mean: Array, log_scale: Array) -> Array:
         return np.asarray(super().decoder_log_likelihood(x_0, mean, log_scale) / np.log(2), self.dtype)
 
 
-@plant("P12", "the first term of the bound is a KL term instead of the decoder", ("VLB-4",))
+@mutant("P12", "the first term of the bound is a KL term instead of the decoder", ("VLB-4",))
 class NoDecoder(ReferenceSubject):
     def vlb_terms(self, eps_model: EpsModel, x_0: Array, eps: Array) -> dict[str, Array]:
         terms = super().vlb_terms(eps_model, x_0, eps)
@@ -130,25 +130,25 @@ class NoDecoder(ReferenceSubject):
 # Training aids and images.
 
 
-@plant("M71", "decay and 1 - decay swapped in the moving average", ("EMA-1",))
+@mutant("M71", "decay and 1 - decay swapped in the moving average", ("EMA-1",))
 class SwappedDecay(ReferenceSubject):
     def ema(self, values: Array, decay: float) -> Array:
         return super().ema(values, 1 - decay)
 
 
-@plant("M75", "grey levels divided by 256", ("TRN-3",))
+@mutant("M75", "grey levels divided by 256", ("TRN-3",))
 class DividedBy256(ReferenceSubject):
     def from_uint8(self, u: Array) -> Array:
         return np.asarray(u / 128 - 1, self.dtype)
 
 
-@plant("M75b", "images are multiplied by 128, half of 256", ("IMG-1",))
+@mutant("M75b", "images are multiplied by 128, half of 256", ("IMG-1",))
 class MultipliedBy128(ReferenceSubject):
     def to_uint8(self, x: Array) -> Array:
         return super().to_uint8((x + 1) * (128 / 127.5) - 1)
 
 
-@plant("P13", "images are truncated to grey levels, not rounded", ("IMG-1",))
+@mutant("P13", "images are truncated to grey levels, not rounded", ("IMG-1",))
 class TruncatedImages(ReferenceSubject):
     def to_uint8(self, x: Array) -> Array:
         return super().to_uint8(x - 1 / 255)
@@ -166,7 +166,7 @@ class DeafNetwork(ReferenceNetwork):
     passes = Deaf
 
 
-@plant("M62b", "a sum for the mean in the network's gradient", ("GRD-2",), network=True)
+@mutant("M62b", "a sum for the mean in the network's gradient", ("GRD-2",), network=True)
 class SummedNetworkGradient(ReferenceSubject):
     def _use_network(self, made: ReferenceNetwork) -> None:
         super()._use_network(made)
@@ -175,7 +175,7 @@ class SummedNetworkGradient(ReferenceSubject):
         }
 
 
-@plant("M03", "the time embedding is computed and not used", ("NET-2", "NET-3"), network=True)
+@mutant("M03", "the time embedding is computed and not used", ("NET-2", "NET-3"), network=True)
 class UnusedTime(ReferenceSubject):
     def _use_network(self, made: ReferenceNetwork) -> None:
         super()._use_network(DeafNetwork(dtype=self.dtype))
