@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,9 +81,16 @@ def test_mistakes_are_told_in_one_sentence(house: types.ModuleType, text: str, s
     assert "\n" not in str(caught.value)
 
 
-def test_error_inside_a_factory_is_its_own() -> None:
-    with pytest.raises(ValueError, match="known are linear"):
+def test_error_inside_a_factory_is_told_with_its_place() -> None:
+    with pytest.raises(VerificationError, match=r"raised ValueError: .*known are linear.* \(reference\.py, line \d+\)"):
         load_subject(REFERENCE, schedule="lienar")
+
+
+def test_module_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unreadable_subject.py").write_text("def make(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VerificationError, match="importing 'unreadable_subject' raised SyntaxError"):
+        load_subject("unreadable_subject:make")
 
 
 def test_module_with_a_gate_is_judged_in_every_configuration_and_mode(house: types.ModuleType) -> None:

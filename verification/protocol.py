@@ -14,8 +14,10 @@ import ast
 import importlib
 import inspect
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -179,7 +181,7 @@ class SubjectSpec:
         return ",".join(f"{name}={value}" for name, value in self.options.items()) or self.reference
 
     def make(self) -> Subject:
-        """The subject itself. Raises `VerificationError` when the factory does not take these options."""
+        """The subject itself. Raises `VerificationError` when the factory does not take these options, or raises."""
         factory = load_factory(self.reference)
         try:
             inspect.signature(factory).bind(**self.options)
@@ -190,7 +192,14 @@ class SubjectSpec:
             ) from None
         except ValueError:  # a built-in without a signature: the call itself will tell
             pass
-        return cast("Subject", factory(**self.options))
+        try:
+            return cast("Subject", factory(**self.options))
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise VerificationError(
+                f"--subject {self.text!r}: making it raised {type(error).__name__}: {error} "
+                f"({PurePath(place.filename).name}, line {place.lineno}); choose other options, or mend the factory"
+            ) from error
 
 
 def _literal(value: object) -> str:
@@ -202,7 +211,7 @@ def load_subject(text: str, **options: Any) -> Subject:
     """The subject that `module:factory` (or `module:factory(name=literal, ...)`) makes, with further `options`.
 
     Raises `VerificationError` if the text is not of that form, the module does not import, has no such factory, or
-    the factory does not take the options. Errors inside the factory are its own and pass through.
+    the factory does not take the options or raises; what it raised is the error's cause.
     """
     spec = parse_spec(text)
     return SubjectSpec(spec.reference, {**spec.options, **options}).make()
@@ -292,6 +301,10 @@ def _module(reference: str) -> Any:
             f"--subject {reference!r}: module {name!r} does not import ({error}); "
             "check the spelling, or install what it needs into this Python"
         ) from None
+    except Exception as error:
+        raise VerificationError(
+            f"--subject {reference!r}: importing {name!r} raised {type(error).__name__}: {error}; mend that module"
+        ) from error
 
 
 def dtype_of(subject: Identity) -> str:
