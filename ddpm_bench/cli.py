@@ -19,6 +19,7 @@ import click
 
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError, DdpmBenchError
+from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def doctor(json_file: Path | None) -> int:
     from benchmarks.measurement import BenchmarkError, write_record
     from ddpm_bench.doctor_record import table
 
+    output_files(json_file)
     record, diagnoses = diagnosed()
     Console().print(table(diagnoses))
     if json_file:
@@ -154,6 +156,7 @@ def verify(
             return complain(f"no check of tier {tier} matches {only!r}; see `ddpm-bench verify --list`", 3)
         if list_only:
             return list_checks(checks)
+        output_files(json_file, junit_file)
         expected = known.load_known_failures(known_failures) if known_failures else None
         findings, subjects = judged(subject, mode, checks, expected)
         if json_file:
@@ -267,6 +270,9 @@ def bench(
             processes=processes,
             extent="quick" if quick else "full",
         )
+        output_files(json_file)
+        if history:
+            output_folder(history)
         record = timed(plan, tuning)
         if json_file:
             write_record(json_file, record)
@@ -334,6 +340,7 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
     from benchmarks import compare as comparison
     from benchmarks.measurement import BenchmarkError, read_record, write_record
 
+    output_files(json_file)
     with sentences_of(BenchmarkError):
         record = comparison.compare_records(read_record(old), read_record(new), effect)
     for verdict in record["verdicts"]:
@@ -357,6 +364,7 @@ def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path 
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
+        output_files(html_file, markdown_file)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
@@ -374,7 +382,6 @@ def run(quick: bool, out: Path) -> int:
     from benchmarks import report as pages
     from benchmarks import runner
     from benchmarks.measurement import BenchmarkError, write_record
-    from ddpm_bench.files import output_folder
     from verification.check import select
 
     folder = output_folder(out)

@@ -56,6 +56,7 @@ def generate(
     when `out` cannot be written, and when it holds samples already.
     """
     saved = checkpoint.load(file)
+    steps = _checked(saved.config, count, sampler, steps)
     folder = output_folder(out)
     if (folder / "grid.png").exists() or (folder / "images").exists():
         raise ConfigError(f"{out} already holds samples: name another folder with --out")
@@ -81,11 +82,7 @@ def samples(
 
     Raises `ConfigError` for an unknown sampler, a number of images or steps out of range, and weights that do not fit.
     """
-    if sampler not in SAMPLERS:
-        raise unknown_name("sampler", sampler, SAMPLERS)
-    if count < 1:
-        raise ConfigError(f"the number of images is {count}, expected at least 1")
-    steps = config.diffusion.num_timesteps if steps is None else steps
+    steps = _checked(config, count, sampler, steps)
     chain = _chain(config, weights, sampler, steps)
     size = min(count, BATCH)
     batches = -(-count // size)
@@ -99,6 +96,17 @@ def samples(
         made.append(chain(x_T, seed=rng, progress=progress).x_0.asnumpy())
     images: NDArray[np.float32] = np.concatenate(made)[:count]
     return images
+
+
+def _checked(config: TrainConfig, count: int, sampler: str, steps: int | None) -> int:
+    """The number of steps to take. Raises `ConfigError` for what nobody can sample."""
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    if count < 1:
+        raise ConfigError(f"the number of images is {count}, expected at least 1")
+    steps = config.diffusion.num_timesteps if steps is None else steps
+    strided_timesteps(config.diffusion.num_timesteps, steps)  # raises for a number out of range
+    return steps
 
 
 def _offset(pace: Pace, before: int) -> Callable[[int, int], None]:

@@ -108,6 +108,31 @@ def test_output_that_is_a_file_is_one_sentence(capsys: pytest.CaptureFixture[str
     assert (tmp_path / "out").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor", "--json"],
+        ["verify", "--json"],
+        ["verify", "--junit"],
+        ["bench", "--json"],
+        ["report", "bench.json", "--html"],
+        ["compare", "bench.json", "bench.json", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_file_that_cannot_be_written_is_noticed_before_the_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bench.json").write_text(json.dumps(records.bench(records.measurement())))
+    Path("file").write_text("precious")
+    for work in ("benchmarks.runner.run", "verification.check.run_checks", "ddpm_bench.cli.diagnosed"):
+        monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked before it looked"))
+    assert run(*arguments, "file/record.json") == 2
+    assert "cannot write" in sentence(capsys)
+    assert Path("file").read_text() == "precious"
+
+
 @pytest.mark.parametrize("verb", ["verify", "bench"])
 def test_pattern_that_matches_nothing_exits_with_3(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(verb, "--only", "no-such-thing") == 3

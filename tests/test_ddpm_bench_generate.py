@@ -169,6 +169,12 @@ def test_samples_are_not_overwritten_unasked(file: Path, tmp_path: Path) -> None
     assert made.grid.read_bytes() == before
 
 
+def test_impossible_choice_leaves_no_folder_behind(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="0"):
+        generate(file, tmp_path / "out", steps=0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_folder_that_cannot_be_written_is_noticed_before_the_work(file: Path) -> None:
     with pytest.raises(ConfigError, match="it is a file; name a folder"):
         generate(file, file, count=10**9)

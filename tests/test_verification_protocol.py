@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import types
-from pathlib import Path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
