@@ -35,7 +35,7 @@ from verification.reference import ReferenceSubject
 
 
 @pytest.mark.parametrize("make", [ancestral, strided])
-@pytest.mark.parametrize("choices", [{}, {"clip_x_0": True, "variance": "beta"}, {"schedule": "cosine"}])
+@pytest.mark.parametrize("choices", [{}, {"clip_x_0": True, "variance": "beta"}])
 def test_own_loop_is_the_references_with_the_same_noise(make: Any, choices: dict[str, Any]) -> None:
     """Given the noise that the judge draws for itself, the reference returns the judge's images."""
     sampler = make(ReferenceSubject(**choices))

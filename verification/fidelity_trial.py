@@ -6,12 +6,12 @@ Two laws of data:
 * **Gaussian images**, 4×4: the output of the loop is Gaussian too, with mean and variance from the recursion over its
   steps (`oracle_gaussian.py`);
 * **blurred digits**, 8×8: real images with a known density (`oracle_kde.py`). After finitely many steps the output's
-  law is near that density, not on it (with 20 of 1000 steps the blur keeps less than half of its variance), so the
+  law is near that density, not on it (with 15 of 1000 steps the blur keeps less than half of its variance), so the
   subject's images are not compared with draws of the density, but with those of the judge's own loop: the same steps
   with other noise, in float64, from the coefficients of `oracle_gaussian.py`. Both are draws from one law, exactly.
 
 Two loops are tried, `sample` and `sample_strided`. A long ancestral chain is made short first, where the subject offers
-variants: on the cosine schedule, which reaches noise in 32 steps, where a linear one does not.
+variants: on the cosine schedule, which reaches noise in 24 steps, where a linear one does not.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ from verification.protocol import Subject
 BLOCKS, BLOCK = 20, 128
 IMAGES = BLOCKS * BLOCK
 """Blurred digits from each loop: in blocks, because a block is what has a score (`fidelity_null.critical_excess`)."""
+REFERENCE_IMAGES = 1280
 BANDWIDTH = 0.2  # of the blur, in units of [-1, 1]: between one and two of the digits' grey levels
 GAUSSIAN_IMAGES = 16384
 SIDE = 4  # of a Gaussian image
-STRIDED_STEPS, SHORT_STEPS = 20, 32
+STRIDED_STEPS, SHORT_STEPS = 15, 24
 LONG = 100  # a chain with more steps than this is made short where it can be
 NOISE_BYTES = 2**25  # of noise that a subject is handed at a time
 
@@ -184,7 +185,7 @@ def coefficients(loop: RightLoop) -> tuple[Array, Array, Array]:
 
 @lru_cache(maxsize=1)
 def fresh_digits() -> Array:
-    """Draws of the known density itself, (IMAGES, 64): what both sides' blocks are scored against."""
-    drawn = kde_draw(digits(), BANDWIDTH, IMAGES, generator("fidelity: density"))
+    """Draws of the known density itself, (REFERENCE_IMAGES, 64): what both sides' blocks are scored against."""
+    drawn = kde_draw(digits(), BANDWIDTH, REFERENCE_IMAGES, generator("fidelity: density"))
     drawn.flags.writeable = False
     return drawn

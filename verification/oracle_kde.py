@@ -13,7 +13,6 @@ data, neither a network that memorises (h = 0, `oracle_empirical.py`) nor one th
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
 
 from verification.oracle_gaussian import Array, ExactTables
 
@@ -22,9 +21,13 @@ def kde_mean(tables: ExactTables, centres: Array, bandwidth: float, x_t: Array, 
     """E[x_0 | x_t], (B, d), at index `t` for `x_t` (B, d) and data around `centres` (n, d)."""
     a, v = np.sqrt(tables.alpha_bar[t]), tables.one_minus_alpha_bar[t]
     s = a**2 * bandwidth**2 + v
-    weights = softmax((a * x_t @ centres.T - a**2 * (centres**2).sum(axis=1) / 2) / s, axis=1)
+    weights = (x_t * (a / s)) @ centres.T  # the largest array by far: changed in place from here on
+    weights -= a**2 / (2 * s) * (centres**2).sum(axis=1)
+    weights -= weights.max(axis=1, keepdims=True)
+    np.exp(weights, out=weights)
+    average = weights @ centres / weights.sum(axis=1, keepdims=True)
     # c̄ + g (x_t − a c̄) with g = a h² / s, and 1 − a g = v / s without the subtraction
-    return np.asarray((v / s) * (weights @ centres) + (a * bandwidth**2 / s) * x_t)
+    return np.asarray((v / s) * average + (a * bandwidth**2 / s) * x_t)
 
 
 def kde_eps(tables: ExactTables, x_t: Array, mean: Array, t: int) -> Array:
