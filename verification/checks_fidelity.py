@@ -6,9 +6,9 @@ used twice, one noise for a whole batch, images that are remembered instead of s
 see a planted fault is not trusted. What is compared, and why it is exact, is said in `fidelity_trial.py`; the laws that
 bound the error rates are in `fidelity_null.py`.
 
-Each comparison condemns a right sampler with probability at most ALPHA = 1e-8, whatever its loop. Seeds are fixed, so a
-verdict is repeated. What a wrong sampler must do to be caught is stated beside each, and measured in
-`tests/test_verification_checks_fidelity.py`.
+Each comparison condemns a right sampler with probability at most ALPHA = 1e-8, whatever its loop; FID-1 to FID-4 make
+one, two, two and one, for either loop: 1.2e-7 a subject. Seeds are fixed, so a verdict is repeated. What a wrong sampler
+must do to be caught is stated beside each, and measured in `tests/test_verification_checks_fidelity.py`.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def score(
     from, none of them in the reference; gives "copying", and "pca-K" its axes (fitted on the reference they would
     favour it, and p would be too small). `labels`: the classes of the training images; gives the Inception score.
     `neighbours`: k of precision and recall. `permutations`: how many exchanges the null laws rest on; the least p is
-    1 / (permutations + 1). Same `seed`, same result.
+    1 / (permutations + 1). Same `seed`, same result. Takes 16 (n + m)² bytes, and each permutation as many operations.
 
     Returns "FID", "KID", "precision", "recall", and where asked for "ISC" and "copying", each with its features in
     brackets. Raises `VerificationError` for images that do not fit each other, or too few.

@@ -16,7 +16,9 @@ torch and torch-fidelity are imported when a function is called, and nowhere els
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -74,7 +76,7 @@ def calculate(samples: Array, reference: Array | None, features: Features, **opt
     Raises `VerificationError` for an option that it does not know, which it would ignore.
     """
     library = torch_fidelity()
-    given = {**OPTIONS, **options, "feature_extractor": _registered(library, features)}
+    given: dict[str, Any] = {**OPTIONS, **options}
     known = sys.modules["torch_fidelity.defaults"].DEFAULTS
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -84,7 +86,8 @@ def calculate(samples: Array, reference: Array | None, features: Features, **opt
     given["input1"] = _data_set(samples)
     if reference is not None:
         given["input2"] = _data_set(reference)
-    return dict(library.calculate_metrics(**given))
+    with _registered(library, features) as name:
+        return dict(library.calculate_metrics(**given, feature_extractor=name))
 
 
 def torch_fidelity() -> ModuleType:
@@ -116,8 +119,9 @@ def _declare_operators(torch: Any) -> None:
         del sys.modules[name]  # what the failed import left behind
 
 
-def _registered(library: Any, features: Features) -> str:
-    """Register `features` as an extractor, each time under a name of its own, because a name cannot be taken twice."""
+@contextlib.contextmanager
+def _registered(library: Any, features: Features) -> Iterator[str]:
+    """Register `features` as an extractor under their own name, for the length of the block."""
     import torch
 
     class Extractor(library.FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity has no type information
@@ -141,10 +145,11 @@ def _registered(library: Any, features: Features) -> str:
         def forward(self, images: Any) -> tuple[Any]:
             return (torch.from_numpy(np.ascontiguousarray(features(images.numpy()))),)
 
-    registry = sys.modules["torch_fidelity.registry"].FEATURE_EXTRACTORS_REGISTRY
-    name = f"{features.name}-{len(registry)}"
-    library.register_feature_extractor(name, Extractor)
-    return name
+    library.register_feature_extractor(features.name, Extractor)  # refuses a name that is taken
+    try:
+        yield features.name
+    finally:
+        del sys.modules["torch_fidelity.registry"].FEATURE_EXTRACTORS_REGISTRY[features.name]
 
 
 def _data_set(images: Array) -> Any:
