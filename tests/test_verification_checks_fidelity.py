@@ -9,7 +9,7 @@ import pytest
 from judged import complaints, failure
 
 from verification.check import CHECKS, select
-from verification.checks_fidelity import ALPHA, CALIBRATION, of_blocks, scores, see
+from verification.checks_fidelity import ALPHA, CALIBRATION, WORSE, of_blocks, scores, see
 from verification.fidelity_measures import frechet, gaussian_moments, moments, nearest
 from verification.fidelity_null import critical_excess, critical_gap, excess, frechet_deviation, gap
 from verification.fidelity_trial import (
@@ -51,6 +51,11 @@ def pool() -> Array:
     return more_right_digits(LOOP, 4 * IMAGES, seed=1)
 
 
+def blocks(images: Array) -> Array:
+    """As many whole blocks as there are, (n, BLOCK, 64)."""
+    return images[: len(images) // BLOCK * BLOCK].reshape(-1, BLOCK, 64)
+
+
 def digit_of(images: Array) -> Array:
     return digit_labels()[(images @ digits().T - (digits() ** 2).sum(axis=1) / 2).argmax(axis=1)]
 
@@ -82,7 +87,7 @@ def test_images_of_the_right_law_are_innocent_well_within_the_bound(pool: Array)
     """Four further runs: the largest excess a right sampler shows is far from what condemns it."""
     for part in pool.reshape(4, IMAGES, 64):
         for name in scores():
-            found = excess(of_blocks(name, part), of_blocks(name, right_digits(LOOP)))
+            found = excess(*(WORSE[name] * of_blocks(name, images) for images in (part, right_digits(LOOP))))
             assert found < 0.7 * critical_excess(BLOCKS, BLOCKS, ALPHA), name
         distances = [nearest(images, digits()) for images in (part, right_digits(LOOP))]
         assert gap(*distances) < 0.7 * critical_gap(IMAGES, ALPHA)
@@ -110,10 +115,7 @@ def standard_deviations_beyond_the_bound(name: str, wrong: Array, right: Array) 
     Its variance for laws that differ is that of Lehmann 1975, Eq. 2.21, with p = P(wrong above right).
     """
     seen, known = (
-        np.array(
-            [scores()[name](see(block)) for block in images[: len(images) // BLOCK * BLOCK].reshape(-1, BLOCK, 64)]
-        )
-        for images in (wrong, right)
+        WORSE[name] * np.array([scores()[name](see(block)) for block in blocks(images)]) for images in (wrong, right)
     )
     above, n = ~(seen[:, None] <= known[None, :]), BLOCKS
     p, of_seen, of_known = above.mean(), above.mean(axis=1).var(), above.mean(axis=0).var()
