@@ -68,6 +68,20 @@ def test_root_of_frechet_distance_moves_no_further_than_the_images() -> None:
             assert change <= np.linalg.norm(moved - images) / math.sqrt(n - 1) * (1 + 1e-9) + 1e-9
 
 
+def test_no_smaller_step_would_bound_the_root() -> None:
+    """Spreading centred images out by a part in a thousand moves the root by all that the bound allows."""
+    images, law = np.random.default_rng(3).standard_normal((10, 6)), gaussian_moments(np.zeros(6), np.zeros((6, 6)))
+    images -= images.mean(axis=0)
+    change = math.sqrt(frechet(moments(1.001 * images), law)) - math.sqrt(frechet(moments(images), law))
+    assert change == pytest.approx(0.001 * np.linalg.norm(images) / math.sqrt(9), rel=1e-9)
+
+
+def test_frechet_deviation_is_that_of_a_difference_of_one_and_a_mean() -> None:
+    """exp(−r²/(2 L²)) = alpha, where L² adds up what the one root and the four others can move: λ/9 and λ/(9·4)."""
+    r = frechet_deviation(2.0, 10, 4, 1e-3)
+    assert math.exp(-(r**2) / (2 * (2 / 9 + 2 / 36))) == pytest.approx(1e-3, rel=1e-9)
+
+
 def test_frechet_deviation_is_exceeded_no_more_often_than_it_says() -> None:
     """At alpha = 0.2 in 500 trials, against the mean of four; a right bound fails this test at a rate below 1e-9."""
     random, law = np.random.default_rng(7), gaussian_moments(np.zeros(6), np.diag(EIGENVALUES))
