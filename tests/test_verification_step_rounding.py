@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from otherwise_programmed import WAYS, programmed
@@ -30,9 +32,36 @@ def test_the_way_a_ddim_step_is_programmed_shows(way: str, number: int) -> None:
     assert way_of_ddim(subject, exact(subject)) == number
 
 
+class Alone:
+    """A subject that cannot be had with another number of steps."""
+
+    def __init__(self, subject: ReferenceSubject) -> None:
+        self._made = subject
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "variant":
+            raise AttributeError(name)
+        return getattr(self._made, name)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_too_few_steps_show_nothing_and_get_the_widest_bound(way: str) -> None:
+    subject: Any = Alone(programmed(way, num_timesteps=5, dtype="float32"))
+    assert way_of_ddim(subject, exact(subject)) == 2
+
+
+@pytest.mark.parametrize(("way", "number"), [("at once", 0), ("reference", 1), ("in its own type", 2)])
+def test_too_few_steps_are_made_as_the_subjects_longer_chain_is(way: str, number: int) -> None:
     subject = programmed(way, num_timesteps=5, dtype="float32")
+    assert way_of_ddim(subject, exact(subject)) == number
+
+
+def test_subject_that_refuses_a_longer_chain_is_judged_without_it() -> None:
+    class Short(ReferenceSubject):
+        def variant(self, **choices: Any) -> ReferenceSubject:
+            raise ValueError("no longer chain")
+
+    subject = Short("linear", 5, dtype="float32")
     assert way_of_ddim(subject, exact(subject)) == 2
 
 

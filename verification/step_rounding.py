@@ -12,7 +12,6 @@ The roundings a step may take, whichever of the usual forms it has: the table en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -194,12 +193,12 @@ def keeps(error: Array, bound: Array, wider: Array) -> bool | None:
 def bound_of_way(ways: Sequence[Array], way: int) -> Array:
     """The bound, entry by entry, for a program that keeps the bounds `ways[way:]`, which go from narrow to wide.
 
-    Where the next bound is less than twenty times as wide, that one: entries there do not show by which way they were
-    made. It is at most twenty times eight roundings, 1e-5 in float32.
+    The widest of those that are less than twenty times as wide as the first: entries there do not show by which way
+    they were made. It is at most twenty times eight roundings, 1e-5 in float32.
     """
-    allowed = ways[-1]
-    for bound, wider in reversed(list(pairwise(ways))[way:]):
-        allowed = np.where(wider >= TELLING * bound, bound, allowed)
+    allowed = ways[way]
+    for wider in ways[way + 1 :]:
+        allowed = np.where(wider < TELLING * ways[way], wider, allowed)
     return allowed
 
 
