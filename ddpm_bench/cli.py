@@ -1,9 +1,8 @@
 """The command line `ddpm-bench`: the one place where the subject, the judge and the clock meet.
 
-Every verb imports what it needs inside itself, so `--help`, `compare` and `report` work without MindSpore.
-Exit codes: 0 all good; 1 a check failed or a case regressed; 2 wrong usage or bad input; 3 inconclusive, or nothing was
-tested or compared; 4 the self-test found a hole in the judge; 130 interrupted. A mistake of the user is one sentence on
-stderr, never a traceback.
+Every verb imports what it needs inside itself, so `--help`, `compare` and `report` work without MindSpore. Exit codes:
+0 all good; 1 a check failed or a case regressed; 2 wrong usage or bad input, in one sentence on stderr; 3 inconclusive,
+or nothing was tested or compared; 4 the self-test found a hole in the judge; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ def verify(
         expected = known.load_known_failures(known_failures) if known_failures else None
         findings, subjects = judged(subject, mode, checks, expected)
         if json_file:
-            report.write_json(json_file, record_of(findings, subjects, tier))
+            report.write_json(json_file, report.record(findings, subjects, tier=tier, environment=environment()))
         if junit_file:
             report.write_junit(junit_file, findings)
     return conclude(subject, findings)
@@ -156,21 +155,18 @@ def self_tested(json_file: Path | None) -> int:
     from rich.console import Console
 
     from ddpm_bench import self_test_table
-    from ddpm_bench.progress import Pace, shown
+    from ddpm_bench.progress import paced, shown
     from verification import report, self_test
     from verification.protocol import VerificationError
 
     with contextlib.suppress(ConfigError):  # without MindSpore its mutants are unavailable, and the record says so
         prepare()
     with sentences_of(VerificationError), shown("planting mistakes") as bar:
-        paces: dict[int, Pace] = {}
-        result = self_test.run(
-            MUTANTS, on_progress=lambda done, total: paces.setdefault(total, Pace(bar, total)).at(done)
-        )
-        made = self_test.record(result, environment())
+        result = self_test.run(MUTANTS, on_progress=paced(bar))
+        record = self_test.record(result, environment())
         if json_file:
-            report.write_json(json_file, made)
-    self_test_table.show(made, Console())
+            report.write_json(json_file, record)
+    self_test_table.show(record, Console())
     return result.exit_code
 
 
@@ -223,13 +219,6 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
     print(summary(findings))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
     return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
-
-
-def record_of(findings: Sequence[Finding], subjects: Sequence[Subject], tier: str) -> dict[str, Any]:
-    """The verification record of this run."""
-    from verification.report import record
-
-    return record(findings, subjects, tier=tier, environment=environment())
 
 
 def environment() -> dict[str, str | int]:
@@ -386,6 +375,7 @@ def run(quick: bool, out: Path) -> int:
     from benchmarks import runner
     from benchmarks.measurement import BenchmarkError, write_record
     from ddpm_bench.files import output_folder
+    from verification import report as verification_report
     from verification.check import select
 
     folder = output_folder(out)
@@ -396,7 +386,7 @@ def run(quick: bool, out: Path) -> int:
         doctor_record, _ = diagnosed()
         write_record(folder / "doctor.json", doctor_record)
         findings, subjects = judged(OWN, "both", select("quick"), None)
-        verify_record = record_of(findings, subjects, "quick")
+        verify_record = verification_report.record(findings, subjects, tier="quick", environment=environment())
         write_record(folder / "verify.json", verify_record)
         content = pages.page([verify_record, bench_record, doctor_record])
         pages.write(folder / "report.html", pages.html(content))

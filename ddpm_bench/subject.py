@@ -303,7 +303,8 @@ class MindSporeSubject:
 
     @property
     def _network(self) -> GenericNetwork:
-        return _network(self.unet, self._setting["preset"], self._setting["seed"], self.mode)
+        made = (self._setting["preset"], self._setting["seed"], self.mode)
+        return _network(self.unet, *made)  # type: ignore[arg-type]  # mypy looks for __hash__ in UNet, not in its class
 
     # From NumPy to tensors and back
 

@@ -5,9 +5,9 @@ tensors, rounding to float32 and MindSpore's own operators. A wrong subject is `
 `process` or `unet`, or one of its methods replaced; the networks are in `subject_mutants_network`. They run in PyNative
 mode on short chains, which takes milliseconds a check.
 
-`load_mutants() -> {id: mutant}` is what `ddpm-bench verify --self-test` asks of such a module. A mutant has an `id`, the
-`mistake` in words, the checks that must notice it, `killed_by`, and makes itself; and `right` makes the same subject
-without the mistake. Nothing here knows the checks.
+`load_mutants() -> {id: mutant}` is what `ddpm-bench verify --self-test` asks of such a module. A mutant has an `id`,
+the `mistake` in words, the names of the checks that must notice it, `killed_by`, and makes itself; `right` makes the
+same subject without the mistake. Nothing here knows the checks.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ class ModelToldLess(MindSporeSubject):
 @wrong_subject("S24", "a time step of -1 is taken for the last", "FWD-1")
 class Unrefused(MindSporeSubject):
     def _steps(self, t: Array, *, lowest: int = 0) -> Tensor:
-        return super()._steps(np.asarray(t) - 1, lowest=-1)
+        return super()._steps(np.asarray(t) - 1, lowest=min(lowest, -1))
 
 
 @wrong_subject("S25", "the strided sampler neither starts at T - 1 nor ends at 0", "STR-1", "STR-4")

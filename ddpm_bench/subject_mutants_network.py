@@ -105,7 +105,7 @@ def over_the_batch(network: UNet) -> None:
     network.norm_out.construct = lambda x: right(x - ops.mean(x, 0, keep_dims=True))
 
 
-@wrong_unet("S50", "the time embedding has its cosines first", "NET-11.sine_first", "NET-9")
+@wrong_unet("S50", "the time embedding has its cosines first", "NET-11.sine_first")
 def cosines_first(network: UNet) -> None:
     for sinusoid in parts(network, Sinusoid):
         right = sinusoid.construct
@@ -129,13 +129,15 @@ def late(network: UNet) -> None:
 
 @wrong_unet("S53", "a block of the middle is skipped", "NET-3")
 def dead_block(network: UNet) -> None:
-    network.middle.block_2.construct = lambda x, _time: x
+    block: Any = network.middle.block_2
+    block.construct = lambda x, _time: x
 
 
 @wrong_unet("S54", "the time path is detached", "NET-2.gradient", "GRD-2")
 def detached_time(network: UNet) -> None:
-    right = network.time_embedding.construct
-    network.time_embedding.construct = lambda t: ops.stop_gradient(right(t))
+    embedding: Any = network.time_embedding
+    right = embedding.construct
+    embedding.construct = lambda t: ops.stop_gradient(right(t))
 
 
 @wrong_subject("S55", "the gradient is that of the sum", "GRD-2")

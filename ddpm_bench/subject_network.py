@@ -28,7 +28,8 @@ BIAS_SCALE = 0.1
 class GenericNetwork:
     """The U-Net of the preset called `name`, its parameters drawn from `seed`, run as `execute` makes functions run.
 
-    `unet`: the class of the network. `config`: its `UNetConfig` as a dictionary. All numbers are float32. Raises `ConfigError` for an unknown name.
+    `unet`: the class of the network. `config`: its `UNetConfig` as a dictionary. All numbers are float32. Raises
+    `ConfigError` for an unknown name.
     """
 
     def __init__(self, name: str, seed: int, execute: Callable[[Any], Any], *, unet: type[UNet] = UNet) -> None:

@@ -67,8 +67,9 @@ class Verdict:
 
 
 def answering(obligation: str, checks: Iterable[Check]) -> list[str]:
-    """The ids of the checks of that id or obligation."""
-    return [each.id for each in checks if obligation in (each.id, each.obligation)]
+    """The id of the check that is called so; where there is none, the ids of those that share the obligation."""
+    own = [each.id for each in checks if each.id == obligation]
+    return own or [each.id for each in checks if each.obligation == obligation]
 
 
 def promises(mutants: Mapping[str, Planted], checks: Sequence[Check]) -> dict[str, list[str]]:

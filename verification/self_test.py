@@ -172,7 +172,8 @@ def _rounds(
     order = {name: i for i, name in enumerate(joined(loaded))}
     verdicts += _search(pool, loaded, checks, verdicts)
     verdicts.sort(key=lambda each: (order[each.mutant], each.right, each.check))
-    return verdicts, [each for each in results if isinstance(each, Dose)]
+    doses = [each for each in results if isinstance(each, Dose)]
+    return verdicts, sorted(doses, key=lambda each: wanted.index((each.coefficient, each.dtype)))
 
 
 def _finished(pool: ProcessPoolExecutor, jobs: Sequence[Future[Any]], on_progress: Progress) -> Iterator[Future[Any]]:
