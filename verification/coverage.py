@@ -31,6 +31,7 @@ def page(checks: Sequence[Check] | None = None, mutants: Mapping[str, Planted] |
     """The page in Markdown; by default of everything that is registered."""
     checks = select("full") if checks is None else checks
     mutants = load_mutants() if mutants is None else mutants
+    noticed = mistakes(checks, mutants)
     levels = ", ".join(f"{level} {name}" for level, name in LEVELS.items())
     return "\n".join(
         [
@@ -44,7 +45,7 @@ def page(checks: Sequence[Check] | None = None, mutants: Mapping[str, Planted] |
             "",
             "| check | claim | source | level | tolerance | mistakes it must notice |",
             "|---|---|---|---|---|---|",
-            *(_row(each, mistakes(each.id, checks, mutants)) for each in sorted(checks, key=_order)),
+            *(_row(each, noticed.get(each.id, [])) for each in sorted(checks, key=_order)),
             "",
             "## The smallest error that is noticed",
             "",
@@ -60,9 +61,13 @@ def page(checks: Sequence[Check] | None = None, mutants: Mapping[str, Planted] |
     )
 
 
-def mistakes(check: str, checks: Sequence[Check], mutants: Mapping[str, Planted]) -> list[str]:
-    """The ids of the mutants that `check` has promised to notice."""
-    return [name for name, promised in promises(mutants, checks).items() if check in promised]
+def mistakes(checks: Sequence[Check], mutants: Mapping[str, Planted]) -> dict[str, list[str]]:
+    """For each check the ids of the mutants that it has promised to notice."""
+    found: dict[str, list[str]] = {}
+    for name, promised in promises(mutants, checks).items():
+        for check in promised:
+            found.setdefault(check, []).append(name)
+    return found
 
 
 def grouped(names: Sequence[str]) -> str:

@@ -74,9 +74,9 @@ def answering(obligation: str, checks: Iterable[Check]) -> list[str]:
 
 def promises(mutants: Mapping[str, Planted], checks: Sequence[Check]) -> dict[str, list[str]]:
     """For each mutant the checks that promise to notice it, by its own word and by theirs."""
-    found: dict[str, list[str]] = {}
-    for name, entry in mutants.items():
-        found[name] = [check for each in entry.killed_by for check in answering(each, checks)]
+    named = {each for entry in mutants.values() for each in entry.killed_by}
+    answers = {obligation: answering(obligation, checks) for obligation in named}
+    found = {name: [check for each in entry.killed_by for check in answers[each]] for name, entry in mutants.items()}
     for check in checks:
         for number in check.kills:
             for name in forms(number, mutants):
