@@ -142,13 +142,16 @@ def test_if_all_promises_are_kept_the_real_suite_has_no_hole() -> None:
 
 @pytest.mark.parametrize("gone", [each.id for each in REAL_CHECKS])
 def test_no_check_can_be_pulled_out_unnoticed(gone: str) -> None:
-    """The page of what is covered is another then, and mistakes that name the check find nobody to notice them."""
+    """The page of what is covered is another then, and mistakes that name the check find nobody to notice them.
+
+    A mistake that names NET-2 may be left to NET-2.gradient, which shares the obligation: then only the page tells.
+    """
     left = [each for each in REAL_CHECKS if each.id != gone]
     assert mistakes(REAL_CHECKS, REAL)[gone]
     assert page(left, REAL) != COVERAGE.read_text()
     found = faults(REAL, left, [each for each in KEPT if each.check != gone])
     named = [f"{name} ({entry.mistake}) names {gone}," for name, entry in REAL.items() if gone in entry.killed_by]
-    assert all(any(fault.startswith(start) for fault in found) for start in named)
+    assert answering(gone, left) or all(any(fault.startswith(start) for fault in found) for start in named)
 
 
 def test_check_that_no_longer_names_what_it_kills_changes_the_page() -> None:

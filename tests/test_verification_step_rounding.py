@@ -17,6 +17,7 @@ from verification.step_rounding import (
     ddim_bounds,
     fitting_sigma,
     keeps,
+    log_snr_error,
     mean_bounds,
     root_error,
     sigma_error,
@@ -114,3 +115,17 @@ def test_sigma_of_a_good_root_is_judged_as_one() -> None:
     assert fitting_sigma(off, sigma, narrow, wide) is narrow
     assert fitting_sigma(sigma * (1 + 4e-6), sigma, narrow, wide) is wide
     assert (narrow[1:] < 3 * ROUNDINGS * U32 * sigma[1:]).all()
+
+
+def test_log_snr_allows_what_such_a_program_does_and_no_more() -> None:
+    """In float64 a difference of logarithms is the worst of the usual ways, and still far below a millionth."""
+    for schedule in ("linear", "cosine"):
+        tables = exact(ReferenceSubject(schedule, 1000))
+        subject = programmed("log snr", schedule=schedule, num_timesteps=1000)
+        x = np.zeros((1000, 1))
+        variance = subject.p_mean_variance(x, np.arange(1000), x)[1].ravel()
+        off = np.abs(variance / np.where(tables.posterior_variance > 0, tables.posterior_variance, np.inf) - 1)[1:]
+        allowed = log_snr_error(tables)[1:]
+        assert (off <= allowed + 20 * unit_roundoff("float64") + tables.rounding["posterior_variance"][1:]).all()
+        assert (off / allowed).max() > 0.02
+        assert allowed.max() < 1e-9
