@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from verification.sensitivity import (
     entries,
     finding,
     notices,
+    page,
+    power,
     trials,
     zeros,
 )
@@ -84,3 +87,39 @@ def test_finding_must_name_the_time_step_itself() -> None:
     assert notices(found, 17)
     assert not notices(found, 1)
     assert not notices(found, 7)
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "sensitivity.md"
+DOCUMENTED = {
+    cells[1].strip(" `"): [float(cell) for cell in cells[3:5]]
+    for cells in (line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| `"))
+}
+
+
+def test_page_has_every_coefficient_and_keeps_the_limits() -> None:
+    assert list(DOCUMENTED) == list(COEFFICIENTS)
+    for smallest in DOCUMENTED.values():
+        assert all(dose <= limit for dose, limit in zip(smallest, LIMITS.values(), strict=True))
+
+
+def held_to_the_page(coefficient: str) -> None:
+    for dtype, documented in zip(LIMITS, DOCUMENTED[coefficient], strict=True):
+        (dose,) = doses_of((coefficient, dtype))
+        assert documented / 100 < dose.smallest <= 2 * documented, (dtype, dose)
+
+
+@pytest.mark.parametrize("coefficient", ["q_sample.eps", "q_posterior.variance", "tables.alpha_bar"])
+def test_page_says_what_is_measured(coefficient: str) -> None:
+    held_to_the_page(coefficient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coefficient", COEFFICIENTS)
+def test_whole_page_says_what_is_measured(coefficient: str) -> None:
+    held_to_the_page(coefficient)
+
+
+def test_powers_of_ten_are_rounded_up() -> None:
+    assert [power(dose) for dose in (3e-14, 1e-6, 9.9e-8, math.inf)] == ["1e-13", "1e-06", "1e-07", "not noticed"]
+    made = page([Dose("q_step.eps", dtype, "FWD-3", 3e-9, 1e-5, 7) for dtype in LIMITS])
+    assert "| `q_step.eps` | FWD-3 | 1e-08 | 1e-08 |" in made

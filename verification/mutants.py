@@ -64,11 +64,11 @@ def mutant(id: str, mistake: str, killed_by: tuple[str, ...], **choices: Any) ->
 
 
 def load_mutants() -> dict[str, Mutant]:
-    """Import every `verification.mutants_*` module, and return the registry."""
+    """Import every `verification.mutants_*` module, and return the registry, by id whatever was imported first."""
     for module in sorted(pkgutil.iter_modules(verification.__path__), key=lambda found: found.name):
         if module.name.startswith("mutants_"):
             importlib.import_module(f"verification.{module.name}")
-    return MUTANTS
+    return dict(sorted(MUTANTS.items()))
 
 
 def forms(number: str, known: Iterable[str]) -> list[str]:

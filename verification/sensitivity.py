@@ -11,7 +11,9 @@ in float64 and 1e-5 in float32, a hundred roundings.
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,3 +118,33 @@ def doses_of(trial: tuple[str, str]) -> list[Dose]:
     coefficient, dtype = trial
     worst, t = max((dose_at(coefficient, t, dtype), t) for t in entries(coefficient, STEPS))
     return [Dose(coefficient, dtype, check_for(coefficient, t), worst, LIMITS[dtype], t)]
+
+
+def page(doses: Sequence[Dose]) -> str:
+    """`doses` as a page in Markdown, each rounded up to a power of ten: digits would differ between machines."""
+    found = {(dose.coefficient, dose.dtype): dose for dose in doses}
+    rows = [
+        f"| `{name}` | {found[name, 'float64'].check} | {' | '.join(power(found[name, d].smallest) for d in LIMITS)} |"
+        for name in dict.fromkeys(dose.coefficient for dose in doses)
+    ]
+    return "\n".join(
+        [
+            "# The smallest error that is noticed",
+            "",
+            "A DDPM is right but for one coefficient, and that is off by a relative error at one time step. Here is",
+            "how large the error must be for the check to fail and to name the time step, at the worst of the steps",
+            f"tried (the first two, the middle, the last and a random one of T = {STEPS}), rounded up to a power of",
+            f"ten. Required is {LIMITS['float64']:g} in float64 and {LIMITS['float32']:g} in float32. Digits, and your",
+            "own machine's figures: `ddpm-bench verify --self-test`.",
+            "",
+            "| coefficient | check | float64 | float32 |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def power(dose: float) -> str:
+    """The power of ten that is not below `dose`."""
+    return f"1e{math.ceil(math.log10(dose) - 1e-9):+03d}" if math.isfinite(dose) else "not noticed"
