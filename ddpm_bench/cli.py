@@ -1,17 +1,16 @@
 """The command line `ddpm-bench`: the one place where the subject, the judge and the clock meet.
 
-Every verb imports what it needs inside itself, so `--help`, `compare` and `report` work without MindSpore.
-Exit codes: 0 all good; 1 a check failed or a case regressed; 2 wrong usage or bad input; 3 inconclusive, or nothing was
-tested or compared; 130 interrupted. A mistake of the user is one sentence on stderr, never a traceback.
+Every verb imports what it needs inside itself, so `--help`, `compare` and `report` work without MindSpore. Exit codes:
+0 all good; 1 a check failed or a case regressed; 2 wrong usage or bad input, in one sentence on stderr; 3 inconclusive,
+or nothing was tested or compared; 4 the self-test found a hole in the judge; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,19 @@ import click
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError, DdpmBenchError
 from ddpm_bench.files import output_files, output_folder
-from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say
+from ddpm_bench.terminal import (
+    DEVICES,
+    File,
+    Folder,
+    complain,
+    mode_option,
+    modes_of,
+    prepare,
+    refuse_all_but,
+    rooms_stand_together,
+    say,
+    sentences_of,
+)
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -35,6 +46,9 @@ OWN = "ddpm_bench.subject:MindSporeSubject"
 
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
+
+MUTANTS = ("verification.mutants", "ddpm_bench.subject_mutants")
+"""Where planted mistakes come from: the judge's own, and wrong versions of this DDPM, which need MindSpore."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
@@ -65,38 +79,6 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return 0
     except (click.Abort, KeyboardInterrupt) as stop:
         return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
-
-
-def rooms_stand_together() -> None:
-    """Raise `ConfigError` unless judge and clock would come from beside this package and not from somewhere else."""
-    here = Path(__file__).resolve().parent.parent
-    for room in ("verification", "benchmarks"):
-        spec = importlib.util.find_spec(room)
-        found = Path(str(spec.origin)).resolve().parent.parent if spec and spec.origin else None
-        if found != here:
-            raise ConfigError(
-                f"the package `{room}` would come from {found} and not from {here}, where ddpm-bench is installed: "
-                f"another package of that name is in the way; use an environment of its own"
-            )
-
-
-@contextlib.contextmanager
-def sentences_of(*errors: type[Exception]) -> Iterator[None]:
-    """Errors of the judge's and the clock's own kind, inside the block, become this program's."""
-    try:
-        yield
-    except errors as error:
-        raise ConfigError(str(error)) from None
-
-
-def modes_of(choice: str) -> tuple[str, ...]:
-    """The execution modes that `--mode` names."""
-    return MODES if choice == "both" else (choice,)
-
-
-mode_option = click.option(
-    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
-)
 
 
 @cli.command()
@@ -134,6 +116,7 @@ def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
 @click.option("--known-failures", type=File, help="TOML file of failures that are known, with their reasons.")
 @click.option("--json", "json_file", type=File, help="Write the findings there.")
 @click.option("--junit", "junit_file", type=File, help="Write JUnit XML there, one test a finding.")
+@click.option("--self-test", is_flag=True, help="Judge the judge: plant every known mistake, see it noticed.")
 @click.option("--list", "list_only", is_flag=True, help="Print the checks and stop.")
 def verify(
     subject: str,
@@ -143,6 +126,7 @@ def verify(
     known_failures: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
+    self_test: bool,
     list_only: bool,
 ) -> int:
     """Check a DDPM against mathematics derived another way; by default this one."""
@@ -150,6 +134,10 @@ def verify(
     from verification import known_failures as known
     from verification.protocol import VerificationError
 
+    if self_test:
+        refuse_all_but("json_file", "self_test", because="--self-test judges the checks, not a DDPM")
+        output_files(json_file)
+        return self_tested(json_file)
     with sentences_of(VerificationError):
         checks = check.select(tier, only)
         if not checks:
@@ -160,10 +148,30 @@ def verify(
         expected = known.load_known_failures(known_failures) if known_failures else None
         findings, subjects = judged(subject, mode, checks, expected)
         if json_file:
-            report.write_json(json_file, record_of(findings, subjects, tier))
+            report.write_json(json_file, report.record(findings, subjects, tier=tier, environment=environment()))
         if junit_file:
             report.write_junit(junit_file, findings)
     return conclude(subject, findings)
+
+
+def self_tested(json_file: Path | None) -> int:
+    """Plant every known mistake and print who noticed; 4 if the suite has a hole."""
+    from rich.console import Console
+
+    from ddpm_bench import self_test_table
+    from ddpm_bench.progress import paced, shown
+    from verification import report, self_test
+    from verification.protocol import VerificationError
+
+    with contextlib.suppress(ConfigError):  # without MindSpore its mutants are unavailable, and the record says so
+        prepare()
+    with sentences_of(VerificationError), shown("planting mistakes") as bar:
+        result = self_test.run(MUTANTS, on_progress=paced(bar))
+        record = self_test.record(result, environment())
+        if json_file:
+            report.write_json(json_file, record)
+    self_test_table.show(record, Console())
+    return result.exit_code
 
 
 def list_checks(checks: Sequence[Check]) -> int:
@@ -215,13 +223,6 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
     print(summary(findings))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
     return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
-
-
-def record_of(findings: Sequence[Finding], subjects: Sequence[Subject], tier: str) -> dict[str, Any]:
-    """The verification record of this run."""
-    from verification.report import record
-
-    return record(findings, subjects, tier=tier, environment=environment())
 
 
 def environment() -> dict[str, str | int]:
@@ -382,6 +383,7 @@ def run(quick: bool, out: Path) -> int:
     from benchmarks import report as pages
     from benchmarks import runner
     from benchmarks.measurement import BenchmarkError, write_record
+    from verification import report as verification_report
     from verification.check import select
 
     folder = output_folder(out)
@@ -392,7 +394,7 @@ def run(quick: bool, out: Path) -> int:
         doctor_record, _ = diagnosed()
         write_record(folder / "doctor.json", doctor_record)
         findings, subjects = judged(OWN, "both", select("quick"), None)
-        verify_record = record_of(findings, subjects, "quick")
+        verify_record = verification_report.record(findings, subjects, tier="quick", environment=environment())
         write_record(folder / "verify.json", verify_record)
         content = pages.page([verify_record, bench_record, doctor_record])
         pages.write(folder / "report.html", pages.html(content))

@@ -95,3 +95,9 @@ class Pace:
         pace = (now - first_time) / (done - first_done) if done > first_done else None
         left = 0.0 if done == self._total else None if pace is None else pace * (self._total - done)
         self._report(Progress(done, self._total, left, loss))
+
+
+def paced(report: Report | None) -> Callable[[int, int], None]:
+    """A function of steps done and steps in all, for a job that says only as it goes how many they are."""
+    paces: dict[int, Pace] = {}
+    return lambda done, total: paces.setdefault(total, Pace(report, total)).at(done)

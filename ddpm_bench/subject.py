@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import mindspore as ms
 import numpy as np
@@ -27,6 +27,7 @@ from ddpm_bench.sample import EpsModel as TensorModel
 from ddpm_bench.schedule import make_schedule, strided_timesteps
 from ddpm_bench.subject_modes import EXECUTE, executable
 from ddpm_bench.subject_network import GenericNetwork
+from ddpm_bench.unet import UNet
 
 Array = npt.NDArray[Any]
 EpsModel = Callable[[Array, Array], Array]
@@ -66,6 +67,10 @@ class MindSporeSubject:
     does not exist.
     """
 
+    process: ClassVar[type[GaussianDiffusion]] = GaussianDiffusion
+    unet: ClassVar[type[UNet]] = UNet
+    """The Cells that are judged; a planted mistake is a subclass of one in its place (`subject_mutants`)."""
+
     def __init__(
         self,
         schedule: str = "linear",
@@ -83,7 +88,7 @@ class MindSporeSubject:
             if given not in known:
                 raise unknown_name(kind, given, known)
         _settle_device()
-        self._diffusion = GaussianDiffusion(
+        self._diffusion = self.process(
             make_schedule(schedule, num_timesteps),
             variance=variance,
             clip_x_0=clip_x_0,
@@ -108,12 +113,12 @@ class MindSporeSubject:
         for name in choices:
             if name not in self._choices:
                 raise unknown_name("choice", name, self._choices)
-        return MindSporeSubject(**{**self._choices, **choices}, **self._setting)
+        return type(self)(**{**self._choices, **choices}, **self._setting)
 
     def counterparts(self) -> dict[str, MindSporeSubject]:
         """The same in all modes, itself among them: "pynative", "jit" (mode "graph"), "graph" (mode "whole_graph")."""
         return {
-            name: self if mode == self.mode else MindSporeSubject(**self._choices, **{**self._setting, "mode": mode})
+            name: self if mode == self.mode else type(self)(**self._choices, **{**self._setting, "mode": mode})
             for name, mode in (("pynative", "pynative"), ("jit", "graph"), ("graph", "whole_graph"))
         }
 
@@ -298,7 +303,8 @@ class MindSporeSubject:
 
     @property
     def _network(self) -> GenericNetwork:
-        return _network(self._setting["preset"], self._setting["seed"], self.mode)
+        made = (self._setting["preset"], self._setting["seed"], self.mode)
+        return _network(self.unet, *made)  # type: ignore[arg-type]  # mypy looks for __hash__ in UNet, not in its class
 
     # From NumPy to tensors and back
 
@@ -365,6 +371,6 @@ def _settle_device() -> None:
 
 
 @functools.cache
-def _network(name: str, seed: int, mode: str) -> GenericNetwork:
+def _network(unet: type[UNet], name: str, seed: int, mode: str) -> GenericNetwork:
     """One network for all subjects that would have the same."""
-    return GenericNetwork(name, seed, EXECUTE[mode])
+    return GenericNetwork(name, seed, EXECUTE[mode], unet=unet)

@@ -28,11 +28,12 @@ BIAS_SCALE = 0.1
 class GenericNetwork:
     """The U-Net of the preset called `name`, its parameters drawn from `seed`, run as `execute` makes functions run.
 
-    `config`: its `UNetConfig` as a dictionary. All numbers are float32. Raises `ConfigError` for an unknown name.
+    `unet`: the class of the network. `config`: its `UNetConfig` as a dictionary. All numbers are float32. Raises
+    `ConfigError` for an unknown name.
     """
 
-    def __init__(self, name: str, seed: int, execute: Callable[[Any], Any]) -> None:
-        cell = UNet(preset(name), seed=seed)
+    def __init__(self, name: str, seed: int, execute: Callable[[Any], Any], *, unet: type[UNet] = UNet) -> None:
+        cell = unet(preset(name), seed=seed)
         self.config = asdict(cell.config)
         self._parameters = dict(cell.parameters_and_names())
         self.initial_weights = self.weights()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+
+from ddpm_bench.errors import ConfigError
 
 MODES = ("graph", "pynative")
 DEVICES = ("CPU", "GPU", "Ascend")
@@ -38,3 +44,44 @@ def prepare(device: str = "CPU") -> None:
     from ddpm_bench.device import configure
 
     configure(device)
+
+
+def rooms_stand_together() -> None:
+    """Raise `ConfigError` unless judge and clock would come from beside this package and not from somewhere else."""
+    here = Path(__file__).resolve().parent.parent
+    for room in ("verification", "benchmarks"):
+        spec = importlib.util.find_spec(room)
+        found = Path(str(spec.origin)).resolve().parent.parent if spec and spec.origin else None
+        if found != here:
+            raise ConfigError(
+                f"the package `{room}` would come from {found} and not from {here}, where ddpm-bench is installed: "
+                f"another package of that name is in the way; use an environment of its own"
+            )
+
+
+@contextlib.contextmanager
+def sentences_of(*errors: type[Exception]) -> Iterator[None]:
+    """Errors of the judge's and the clock's own kind, inside the block, become this program's."""
+    try:
+        yield
+    except errors as error:
+        raise ConfigError(str(error)) from None
+
+
+def refuse_all_but(*allowed: str, because: str) -> None:
+    """Raise `UsageError` if the running command was given an option, by the name of its parameter, other than these."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if given and option.name not in allowed:
+            raise click.UsageError(f"{because}: leave out {option.opts[0]}", ctx=context)
+
+
+mode_option = click.option(
+    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
+)
+
+
+def modes_of(choice: str) -> tuple[str, ...]:
+    """The execution modes that `--mode` names."""
+    return MODES if choice == "both" else (choice,)

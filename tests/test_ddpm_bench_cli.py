@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import records
 from PIL import Image
 
 from ddpm_bench import cli
+from verification.check import select
 
 
 def run(*arguments: str | Path) -> int:
@@ -35,6 +37,8 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["verify", "--subject", "json:Nothing"], "Nothing"),
         (["verify", "--subject", "nonsense"], "module:factory"),
         (["verify", "--known-failures", "absent.toml"], "absent.toml"),
+        (["verify", "--self-test", "--only", "FWD-*"], "leave out --only"),
+        (["verify", "--self-test", "--subject", "a:b"], "leave out --subject"),
         (["bench", "--device", "TPU"], "Ascend"),
         (["train", "--preset", "digit", "--out", "x"], "digits"),
         (["train", "--data", "digts", "--out", "x"], "digits"),
@@ -206,3 +210,36 @@ def test_interruption_says_what_was_kept(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("verification.check.select", interrupted)
     assert run("verify") == 130
     assert "step 7" in sentence(capsys)
+
+
+@pytest.mark.parametrize(("faults", "code"), [([], 0), (["FWD-1 kills nothing"], 4)])
+def test_self_test_prints_the_matrix_writes_it_and_exits_with_4_for_a_hole(
+    faults: list[str],
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from verification import self_test
+    from verification.kill_matrix import Verdict
+    from verification.mutants import load_mutants
+
+    asked: list[tuple[str, ...]] = []
+
+    def run_without_processes(sources: tuple[str, ...], *, on_progress: Callable[[int, int], None]) -> object:
+        asked.append(sources)
+        on_progress(1, 1)
+        verdict = Verdict("M13", "FWD-1", "failed", 7.0, "t=3", "square root missing", "")
+        mutants = {"M13": load_mutants()["M13"]}
+        return self_test.SelfTest(mutants, select("full", "FWD-1"), [verdict], [], {}, 1.0, faults)
+
+    monkeypatch.setattr(self_test, "run", run_without_processes)
+    assert run("verify", "--self-test", "--json", tmp_path / "matrix.json") == code
+    assert asked == [("verification.mutants", "ddpm_bench.subject_mutants")]
+    said = capsys.readouterr().out
+    assert "M13 (alone)" in said
+    assert all(f"FAULT    {fault}" in said for fault in faults)
+    record = json.loads((tmp_path / "matrix.json").read_text())
+    assert record["kind"] == "self-test"
+    assert record["mutants"][0]["checks"]["FWD-1"]["diagnosis"] == "square root missing"
+    assert record["faults"] == faults

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ddpm_bench import progress
-from ddpm_bench.progress import Pace, Progress, duration, shown
+from ddpm_bench.progress import Pace, Progress, duration, paced, shown
 
 
 def test_terminal_shows_a_bar_with_loss_and_time_left() -> None:
@@ -55,3 +55,12 @@ def test_time_left_leaves_the_compiling_first_step_out(monkeypatch: pytest.Monke
 )
 def test_durations_are_said_in_two_units_at_most(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_job_that_learns_its_length_as_it_goes_reports_each_length() -> None:
+    seen: list[Progress] = []
+    at = paced(seen.append)
+    at(1, 2)
+    at(2, 2)
+    at(1, 5)
+    assert [(now.done, now.total) for now in seen] == [(1, 2), (2, 2), (1, 5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from otherwise_programmed import WAYS, programmed
@@ -15,6 +17,7 @@ from verification.step_rounding import (
     ddim_bounds,
     fitting_sigma,
     keeps,
+    log_snr_error,
     mean_bounds,
     root_error,
     sigma_error,
@@ -30,9 +33,36 @@ def test_the_way_a_ddim_step_is_programmed_shows(way: str, number: int) -> None:
     assert way_of_ddim(subject, exact(subject)) == number
 
 
+class Alone:
+    """A subject that cannot be had with another number of steps."""
+
+    def __init__(self, subject: ReferenceSubject) -> None:
+        self._made = subject
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "variant":
+            raise AttributeError(name)
+        return getattr(self._made, name)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_too_few_steps_show_nothing_and_get_the_widest_bound(way: str) -> None:
+    subject: Any = Alone(programmed(way, num_timesteps=5, dtype="float32"))
+    assert way_of_ddim(subject, exact(subject)) == 2
+
+
+@pytest.mark.parametrize(("way", "number"), [("at once", 0), ("reference", 1), ("in its own type", 2)])
+def test_too_few_steps_are_made_as_the_subjects_longer_chain_is(way: str, number: int) -> None:
     subject = programmed(way, num_timesteps=5, dtype="float32")
+    assert way_of_ddim(subject, exact(subject)) == number
+
+
+def test_subject_that_refuses_a_longer_chain_is_judged_without_it() -> None:
+    class Short(ReferenceSubject):
+        def variant(self, **choices: Any) -> ReferenceSubject:
+            raise ValueError("no longer chain")
+
+    subject = Short("linear", 5, dtype="float32")
     assert way_of_ddim(subject, exact(subject)) == 2
 
 
@@ -85,3 +115,17 @@ def test_sigma_of_a_good_root_is_judged_as_one() -> None:
     assert fitting_sigma(off, sigma, narrow, wide) is narrow
     assert fitting_sigma(sigma * (1 + 4e-6), sigma, narrow, wide) is wide
     assert (narrow[1:] < 3 * ROUNDINGS * U32 * sigma[1:]).all()
+
+
+def test_log_snr_allows_what_such_a_program_does_and_no_more() -> None:
+    """In float64 a difference of logarithms is the worst of the usual ways, and still far below a millionth."""
+    for schedule in ("linear", "cosine"):
+        tables = exact(ReferenceSubject(schedule, 1000))
+        subject = programmed("log snr", schedule=schedule, num_timesteps=1000)
+        x = np.zeros((1000, 1))
+        variance = subject.p_mean_variance(x, np.arange(1000), x)[1].ravel()
+        off = np.abs(variance / np.where(tables.posterior_variance > 0, tables.posterior_variance, np.inf) - 1)[1:]
+        allowed = log_snr_error(tables)[1:]
+        assert (off <= allowed + 20 * unit_roundoff("float64") + tables.rounding["posterior_variance"][1:]).all()
+        assert (off / allowed).max() > 0.02
+        assert allowed.max() < 1e-9

@@ -92,7 +92,7 @@ def _of_variant(subject: Subject, *, maps: bool, **choices: Any) -> Iterator[Evi
     source="Ho et al. 2020, section 2",
     needs=("variant", "tables"),
     level=0,
-    kills=(),
+    kills=("Q09", "Q10"),
     tolerance="None: inequalities.",
 )
 def any_number_of_steps(subject: Subject) -> Iterator[Evidence]:

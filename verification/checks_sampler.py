@@ -95,10 +95,11 @@ def reverse_transition(subject: Subject) -> Iterator[Evidence]:
     bounds = ancestral_bounds(subject, tables)._replace(z=np.zeros(len(tables.beta)))
     yield from coefficient_evidence(seen, step, bounds, tables, MEAN_NAMES, "mean")
     yield from affine_evidence(seen, step, bounds, "mean")
-    expected = step_variance(tables, subject.variance)
-    expected[0] = observed[0]
+    truth = step_variance(tables, subject.variance)
+    truth[0] = 0.0 if observed[0] == 0 else truth[0]
+    expected = np.append(observed[:1] if np.isfinite(observed[0]) else truth[:1], truth[1:])
     narrow, wide = (
-        2 * expected * error(tables, subject.variance, dtype_of(subject)) for error in (root_error, sigma_error)
+        2 * np.abs(expected) * error(tables, subject.variance, dtype_of(subject)) for error in (root_error, sigma_error)
     )
     yield compare(
         observed,
@@ -107,7 +108,7 @@ def reverse_transition(subject: Subject) -> Iterator[Evidence]:
         where="variance",
         labels=("t",),
         reason="sigma^2 from t = 1 on",
-        diagnosis=lambda: diagnose(observed, VARIANCE_NAMES[subject.variance], tables, truth=expected),
+        diagnosis=lambda: diagnose(observed, VARIANCE_NAMES[subject.variance], tables, truth=truth),
     )
 
 

@@ -236,7 +236,7 @@ def wrong_decoder_term(found: VlbProbe, observed: Array, density: Array) -> str:
     source="every random number is an argument",
     needs=("vlb_terms", "num_timesteps"),
     level=2,
-    kills=("a bound that draws noise of its own",),
+    kills=("Q08",),
     tolerance="T0: bits.",
 )
 def repeatable(subject: Subject) -> Iterator[Evidence]:

@@ -79,6 +79,7 @@ def diagnose(observed: Array, truth_name: str, schedule: ExactSchedule, *, truth
         return (
             _named(seen, right, known, truth_name)
             or _factor(seen, right, truth_name)
+            or _half(seen, right, truth_name)
             or _exceptions(seen, right)
             or _power_product(seen, right, schedule)
         )
@@ -121,8 +122,8 @@ def _bent(right: Array, name: str) -> Iterator[tuple[str, Array]]:
     yield f"{name}[t-1]: index off by one", _shifted(right, -1)
     yield f"{name}[t+1]: index off by one", _shifted(right, +1)
     yield f"-{name}: sign flipped", -right
-    yield f"{name}^2: square root missing, or squared once too often", right**2
-    yield f"sqrt({name}): a square root too many", np.sqrt(right)
+    yield f"{name}^2: square root missing, or squared once too often", np.sign(right) * right**2
+    yield f"sqrt({name}): a square root too many", np.sign(right) * np.sqrt(np.abs(right))
     yield f"1 - {name}: complement taken, or one minus missing", 1 - right
     yield f"sqrt(1 - {name}^2): signal and noise swapped", np.sqrt(1 - right**2)
     yield f"1 / {name}: inverted", 1 / right
@@ -162,6 +163,12 @@ def _factor(seen: Array, right: Array, name: str) -> str:
     if spread * BETTER >= abs(middle - 1) or spread > MATCH * abs(middle):
         return ""
     return f"equals {name} times {middle:.7g} at every t"
+
+
+def _half(seen: Array, right: Array, name: str) -> str:
+    """Whether `seen` is the right formula in half precision."""
+    rounded = right.astype(np.float16).astype(np.float64)
+    return f"equals {name} rounded to float16 at every t" if _mismatch(seen, rounded) <= ROUNDING else ""
 
 
 def _exceptions(seen: Array, right: Array) -> str:

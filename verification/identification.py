@@ -23,6 +23,7 @@ from verification.diagnosis import diagnose
 from verification.guard import SubjectError
 from verification.oracle import U64, ExactSchedule, exact
 from verification.protocol import Array, Subject, dtype_of
+from verification.step_rounding import log_snr_error
 from verification.tolerance import compare, smallest, unit_roundoff
 
 COLUMNS = 4
@@ -208,9 +209,10 @@ def from_second_row(name: str) -> Callable[[tuple[int, ...]], str]:
 def relative_variance_error(subject: Subject, table: str) -> Array:
     """(T,) relative error of a variance that a method returns, perhaps as the exponential of its logarithm.
 
-    A rounding of ln v is a relative error of v |ln v| times as large.
+    A rounding of ln v is a relative error of v |ln v| times as large. The posterior variance may come from log SNRs.
     """
     truth, u = known(exact(subject), table), unit_roundoff(dtype_of(subject))
     positive = np.where(truth.value > 0, truth.value, 1.0)
-    relative: Array = truth.relative + (ROUNDINGS_OF_FORMULA + np.abs(np.log(positive))) * u + 2 * U64
+    made = log_snr_error(exact(subject)) if table == "posterior_variance" else 0.0
+    relative: Array = truth.relative + made + (ROUNDINGS_OF_FORMULA + np.abs(np.log(positive))) * u + 2 * U64
     return relative

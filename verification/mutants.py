@@ -2,14 +2,15 @@
 
 A check that none of them trips has not been seen to work. `load_mutants()["M13"].make()` is the subject. The numbers M
 are those of the catalogue of mistakes seen in public code; where one is planted in two forms the second has a "b". `P`
-numbers are our own, `N` numbers those of networks (`network_mutants.py`).
+numbers are our own, `N` numbers those of networks (`network_mutants.py`), `Q` numbers those of execution, and names
+with a colon, such as "q_sample.x_0:squared", are made from tables of methods and operators.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +37,16 @@ class Mutant:
         """The wrong subject, with further choices of `ReferenceSubject`."""
         return self.factory(**{**self.choices, **choices})
 
+    def right(self) -> ReferenceSubject:
+        """The same subject without the mistake: by default the reference with these choices."""
+        made: ReferenceSubject = getattr(self.factory, "right", ReferenceSubject)(**self.choices)
+        return made
+
+    @property
+    def control(self) -> str:
+        """Equal for mutants whose `right` subjects are."""
+        return f"{getattr(self.factory, 'right', ReferenceSubject).__qualname__} {sorted(self.choices.items())}"
+
 
 MUTANTS: dict[str, Mutant] = {}
 
@@ -53,8 +64,13 @@ def mutant(id: str, mistake: str, killed_by: tuple[str, ...], **choices: Any) ->
 
 
 def load_mutants() -> dict[str, Mutant]:
-    """Import every `verification.mutants_*` module, and return the registry."""
+    """Import every `verification.mutants_*` module, and return the registry, by id whatever was imported first."""
     for module in sorted(pkgutil.iter_modules(verification.__path__), key=lambda found: found.name):
         if module.name.startswith("mutants_"):
             importlib.import_module(f"verification.{module.name}")
-    return MUTANTS
+    return dict(sorted(MUTANTS.items()))
+
+
+def forms(number: str, known: Iterable[str]) -> list[str]:
+    """The ids among `known` under which the mistake `number` is planted: "M54" is planted as M54 and as M54b."""
+    return [each for each in known if each == number or (each[:-1] == number and each[-1] in "bcdef")]

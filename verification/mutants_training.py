@@ -1,8 +1,6 @@
-"""Mistakes in the loss, the likelihood, the training aids, the images and the network."""
+"""Mistakes in the loss, the likelihood, the training aids and the images."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -10,7 +8,6 @@ from scipy.special import ndtr
 from verification.mutants import mutant
 from verification.protocol import Array, EpsModel
 from verification.reference import ReferenceSubject
-from verification.reference_network import Pass, ReferenceNetwork
 
 # The loss and the likelihood.
 
@@ -152,30 +149,3 @@ class MultipliedBy128(ReferenceSubject):
 class TruncatedImages(ReferenceSubject):
     def to_uint8(self, x: Array) -> Array:
         return super().to_uint8(x - 1 / 255)
-
-
-# The network; its own variants are many more, and are tested with the network's checks.
-
-
-class Deaf(Pass):
-    def add_time(self, h: Any, emb: Any, name: str) -> Any:
-        return h
-
-
-class DeafNetwork(ReferenceNetwork):
-    passes = Deaf
-
-
-@mutant("M62b", "a sum for the mean in the network's gradient", ("GRD-2",), network=True)
-class SummedNetworkGradient(ReferenceSubject):
-    def _use_network(self, made: ReferenceNetwork) -> None:
-        super()._use_network(made)
-        self.network_gradient = lambda x, t, target: {
-            name: value * x.size for name, value in made.gradient(x, t, target).items()
-        }
-
-
-@mutant("M03", "the time embedding is computed and not used", ("NET-2", "NET-3"), network=True)
-class UnusedTime(ReferenceSubject):
-    def _use_network(self, made: ReferenceNetwork) -> None:
-        super()._use_network(DeafNetwork(dtype=self.dtype))

@@ -91,7 +91,7 @@ class ReferenceSubject:
         _one_of("dtype", dtype, DTYPES)
         if num_timesteps < 1:
             raise ValueError(f"num_timesteps is {num_timesteps}: it must be at least 1")
-        self._choices = {"schedule": schedule, "num_timesteps": num_timesteps, "variance": variance}
+        self._choices: dict[str, Any] = {"schedule": schedule, "num_timesteps": num_timesteps, "variance": variance}
         self._choices |= {"clip_x_0": clip_x_0, "parameterization": parameterization, "dtype": dtype}
         self.name = f"reference {schedule}-{num_timesteps} {variance}{' clipped' if clip_x_0 else ''} {dtype}"
         self.schedule: Mapping[str, Any] | None = declared(schedule)

@@ -57,10 +57,10 @@ def record(
         "schema": SCHEMA,
         "kind": "verify",
         "created": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-        "environment": _strict(dict(environment) if environment is not None else own_environment()),
+        "environment": strict(dict(environment) if environment is not None else own_environment()),
         "tier": tier,
-        "subjects": [_strict(identity(subject)) for subject in subjects],
-        "findings": [_strict(dataclasses.asdict(finding)) for finding in findings],
+        "subjects": [strict(identity(subject)) for subject in subjects],
+        "findings": [strict(dataclasses.asdict(finding)) for finding in findings],
     }
 
 
@@ -75,14 +75,14 @@ def own_environment() -> dict[str, str]:
     return versions | {package: installed(package) or "absent" for package in ("numpy", "scipy", "mpmath", "mindspore")}
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """`value` in types that JSON has; see the module for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     if isinstance(value, np.generic):
-        return _strict(value.item())
+        return strict(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -11,7 +11,7 @@ from verification.affine import ALL, NOTHING, Reading, affine_output, read_neigh
 from verification.check import Evidence
 from verification.diagnosis import diagnose
 from verification.loops import Loop
-from verification.oracle import ExactSchedule
+from verification.oracle import ExactSchedule, exact
 from verification.oracle_gaussian import Array, Integers, StepCoefficients, ddim_coefficients, posterior_coefficients
 from verification.protocol import Subject
 from verification.step_rounding import StepBounds, bound_of_way, ddim_bounds, keeps, propagated
@@ -158,21 +158,48 @@ DECISIVE = ("eps_hat", "z")
 """Which coefficient tells way 0 of `ddim_bounds` from 1, and 1 from 2: each rounds quite differently in the two."""
 
 
+LONG = 1000
+"""Steps of a chain that always tells how a DDIM step is made."""
+
+
 def way_of_ddim(subject: Subject, tables: ExactSchedule) -> int:
     """Which way of `ddim_bounds` the subject takes, from its steps between neighbours at three values of eta.
 
     The first that the decisive coefficient at eta = 1 speaks for and no coefficient at any eta against; else the last.
+    A chain too short to tell is made as the subject's own variant of `LONG` steps is, unless it speaks against that.
     """
-    t = np.arange(subject.num_timesteps)
-    ways = {eta: ddim_bounds(subject, tables, t, t - 1, eta) for eta in ETAS}
-
-    def verdict(way: int, eta: float, field: str) -> bool | None:
-        seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
-        narrow, wide = (getattr(ways[eta][each], field) for each in (way, way + 1))
-        return keeps(np.abs(getattr(seen, field) - getattr(step, field)), narrow, wide)
-
+    told: int | None = None
     for way, decisive in enumerate(DECISIVE):
-        verdicts = {(eta, field): verdict(way, eta, field) for eta in ETAS for field in StepBounds._fields}
-        if verdicts[1.0, decisive] and False not in verdicts.values():
+        verdicts = verdicts_on(subject, tables, way)
+        if False in verdicts.values():
+            continue
+        if verdicts[1.0, decisive]:
+            return way
+        told = way_of_longer(subject) if told is None else told
+        if told <= way:
             return way
     return len(DECISIVE)
+
+
+def verdicts_on(subject: Subject, tables: ExactSchedule, way: int) -> dict[tuple[float, str], bool | None]:
+    """Whether each coefficient at each eta is that of a program of this way and not of the next, by (eta, name)."""
+    t = np.arange(subject.num_timesteps)
+    found = {}
+    for eta in ETAS:
+        seen, step = read_neighbours(subject, eta), ddim_coefficients(tables, t, t - 1, eta).affine
+        narrow, wide = ddim_bounds(subject, tables, t, t - 1, eta)[way : way + 2]
+        for field in StepBounds._fields:
+            error = np.abs(getattr(seen, field) - getattr(step, field))
+            found[eta, field] = keeps(error, getattr(narrow, field), getattr(wide, field))
+    return found
+
+
+def way_of_longer(subject: Subject) -> int:
+    """The way of the subject's variant with `LONG` steps; the last, if there is none."""
+    if subject.num_timesteps >= LONG or not hasattr(subject, "variant"):
+        return len(DECISIVE)
+    try:
+        longer = subject.variant(num_timesteps=LONG)
+    except Exception:  # noqa: BLE001 - a subject that refuses so many steps, for whatever reason, tells nothing
+        return len(DECISIVE)
+    return way_of_ddim(longer, exact(longer))

@@ -12,7 +12,6 @@ The roundings a step may take, whichever of the usual forms it has: the table en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +47,22 @@ def relative(tables: ExactSchedule, name: str) -> Array:
     return np.asarray(tables.rounding[name] + tables.delta[name])
 
 
+def log_snr_error(tables: ExactSchedule) -> Array:
+    """Relative error, (T,), of the posterior variance in a float64 program that keeps the log signal-to-noise ratio.
+
+    There the variance is (1 - alpha_bar_s) c with c = 1 - exp(lambda_t - lambda_s), s = t - 1 and lambda = ln alpha_bar
+    - ln(1 - alpha_bar) (Kingma et al. 2021). Each lambda is stored with half a unit of its own size and made of two
+    logarithms, one of them a running sum that is rounded to its size once more from s to t. An error of the difference
+    is one of (1 - c) / c times as much of c: rule T3.
+    """
+    t = np.arange(1, len(tables.beta))
+    logs = np.log(tables.alpha_bar), np.log(tables.one_minus_alpha_bar)
+    sizes = [np.abs(signal - noise) + 1 for signal, noise in (tuple(x[t] for x in logs), tuple(x[t - 1] for x in logs))]
+    of_difference = U64 * (sizes[0] + sizes[1] + 2 * np.abs(logs[0][t]) + 2)
+    forgotten = tables.beta[t] / tables.one_minus_alpha_bar[t]  # c, exactly: SNR_t / SNR_s = 1 - beta / (1 - alpha_bar)
+    return np.append(0.0, of_difference * (1 - forgotten) / forgotten)
+
+
 def exp_error(dtype: str, reach: float) -> float:
     """Relative error of `exp` for arguments up to `reach`; half precision types compute it wider and round."""
     if dtype in ("float64", "float32"):
@@ -69,8 +84,11 @@ def root_error(tables: ExactSchedule, variance: str, dtype: str) -> Array:
     """The same, (T,), where the exponential is as good as a square root is."""
     u = unit_roundoff(dtype)
     half_log = np.abs(np.log(step_variance(tables, variance))) / 2
-    of_table = relative(tables, "posterior_variance" if variance == "posterior" else "beta") / 2
-    if variance == "posterior" and len(of_table) > 1:
+    posterior = variance == "posterior"
+    of_table = (
+        relative(tables, "posterior_variance") + log_snr_error(tables) if posterior else relative(tables, "beta")
+    ) / 2
+    if posterior and len(of_table) > 1:
         of_table = np.append(of_table[1], of_table[1:])  # the first entry is the second's
     return np.asarray(of_table + 2 * u * half_log + ROUNDINGS * u)
 
@@ -194,12 +212,12 @@ def keeps(error: Array, bound: Array, wider: Array) -> bool | None:
 def bound_of_way(ways: Sequence[Array], way: int) -> Array:
     """The bound, entry by entry, for a program that keeps the bounds `ways[way:]`, which go from narrow to wide.
 
-    Where the next bound is less than twenty times as wide, that one: entries there do not show by which way they were
-    made. It is at most twenty times eight roundings, 1e-5 in float32.
+    The widest of those that are less than twenty times as wide as the first: entries there do not show by which way
+    they were made. It is at most twenty times eight roundings, 1e-5 in float32.
     """
-    allowed = ways[-1]
-    for bound, wider in reversed(list(pairwise(ways))[way:]):
-        allowed = np.where(wider >= TELLING * bound, bound, allowed)
+    allowed = ways[way]
+    for wider in ways[way + 1 :]:
+        allowed = np.where(wider < TELLING * ways[way], wider, allowed)
     return allowed
 
 
