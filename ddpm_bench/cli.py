@@ -19,7 +19,7 @@ import click
 
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError, DdpmBenchError
-from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say
+from ddpm_bench.terminal import DEVICES, File, Folder, chance_options, complain, mode_option, modes_of, prepare, say
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -88,16 +88,6 @@ def sentences_of(*errors: type[Exception]) -> Iterator[None]:
         raise ConfigError(str(error)) from None
 
 
-def modes_of(choice: str) -> tuple[str, ...]:
-    """The execution modes that `--mode` names."""
-    return MODES if choice == "both" else (choice,)
-
-
-mode_option = click.option(
-    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
-)
-
-
 @cli.command()
 @click.option("--json", "json_file", type=File, help="Also write what was found there.")
 def doctor(json_file: Path | None) -> int:
@@ -129,6 +119,7 @@ def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
 @mode_option
 @click.option("--tier", type=click.Choice(["quick", "full"]), default="quick", help="How much is checked.")
 @click.option("--only", default="*", metavar="PATTERN", help='Checks whose id matches, such as "FWD-*".')
+@chance_options
 @click.option("--known-failures", type=File, help="TOML file of failures that are known, with their reasons.")
 @click.option("--json", "json_file", type=File, help="Write the findings there.")
 @click.option("--junit", "junit_file", type=File, help="Write JUnit XML there, one test a finding.")
@@ -138,28 +129,33 @@ def verify(
     mode: str,
     tier: str,
     only: str,
+    seed: int | None,
+    profile: str,
     known_failures: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
     list_only: bool,
 ) -> int:
     """Check a DDPM against mathematics derived another way; by default this one."""
-    from verification import check, report
+    from verification import check, randomness, report
     from verification import known_failures as known
     from verification.protocol import VerificationError
 
     with sentences_of(VerificationError):
+        chance = randomness.chosen(seed, profile)
         checks = check.select(tier, only)
         if not checks:
             return complain(f"no check of tier {tier} matches {only!r}; see `ddpm-bench verify --list`", 3)
         if list_only:
             return list_checks(checks)
         expected = known.load_known_failures(known_failures) if known_failures else None
-        findings, subjects = judged(subject, mode, checks, expected)
+        findings, subjects = judged(subject, mode, checks, expected, seed=chance.seed, profile=profile)
         if json_file:
             report.write_json(json_file, record_of(findings, subjects, tier))
         if junit_file:
             report.write_junit(junit_file, findings)
+    if chance.options:
+        print(f"to judge with the same random numbers again, add{chance.options}")
     return conclude(subject, findings)
 
 
@@ -172,9 +168,12 @@ def list_checks(checks: Sequence[Check]) -> int:
 
 
 def judged(
-    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None
+    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None, **chance: Any
 ) -> tuple[list[Finding], list[Subject]]:
-    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects."""
+    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects.
+
+    `chance`: the `seed` and `profile` of `run_checks`.
+    """
     from ddpm_bench.progress import Pace, shown
     from verification.check import run_checks
     from verification.plan import plan
@@ -194,7 +193,7 @@ def judged(
 
         for spec, chosen in planned:
             subjects.append(spec.make())
-            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text)
+            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text, **chance)
     return findings, subjects
 
 

@@ -97,9 +97,7 @@ def samples(
     return images
 
 
-def batches(
-    count: int, shape: tuple[int, ...], seed: int
-) -> Iterator[tuple[NDArray[np.float32], np.random.Generator]]:
+def batches(count: int, shape: tuple[int, ...], seed: int) -> Iterator[tuple[NDArray[np.float32], np.random.Generator]]:
     """How `samples` begins each of the batches that make `count` images of `shape` from `seed`.
 
     Yields x_T (B, *shape) and the generator from which that batch's chain draws on. B is the same for all, at most

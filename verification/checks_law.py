@@ -94,7 +94,7 @@ def forward_law(subject: Subject) -> Iterator[Evidence]:
 @check(
     "SMP-4",
     claim="What the sampler makes of its own noise has the law of the T-step chain: Gaussian data and a mixture.",
-    source="Ho et al. 2020, Algorithm 2; the chain's law by recursion, and for the mixture by quadrature of its density",
+    source="Ho et al. 2020, Algorithm 2; the chain's law by recursion, for the mixture by quadrature of its density",
     needs=("sample", "sampling_noise", "variant", "num_timesteps", "variance"),
     level=4,
     kills=("M09", "M30", "R04", "R06", "R08", "R20", "R21"),
@@ -155,7 +155,7 @@ def sampler_rounding(drawn: Draws) -> float:
 
 @check(
     "SMP-8",
-    claim="A way back through the exact reverse kernel ends where the way forth began: no rank among copies is favoured.",
+    claim="Back through the exact reverse kernel one is where the way forth began: no rank among copies is favoured.",
     source="Ho et al. 2020, Eqs. 6 and 11; simulation-based calibration, Talts et al. 2018",
     needs=("p_step", "q_step", "q_sample", "training_batches", "sampling_noise", "variant", "variance"),
     level=4,
@@ -224,7 +224,7 @@ def rank_effect(factor: float, copies: int) -> float:
 
 @check(
     "GRD-4",
-    claim="On what training draws, the best model scores the loss floor alpha_bar Var(x_0) / Var(x_t), averaged over t.",
+    claim="On what training draws the best model scores the loss floor alpha_bar Var(x_0) / Var(x_t), averaged over t.",
     source="Ho et al. 2020, Algorithm 1 and Eq. 14; Var(eps | x_t) of Gaussian data",
     needs=("loss", "training_batches", "variant", "num_timesteps"),
     level=4,

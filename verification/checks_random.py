@@ -44,8 +44,8 @@ from verification.whiteness import white_evidence
 
 TOLERANCE = "T5: exact critical values for a false alarm budget shared by all random checks; see significance.py"
 
-DRAWN_PER_STEP = 400
-"""How often each time step of the subject should come in TRN-2."""
+DRAWN_PER_STEP, DRAWN_AT_LEAST = 400, 40_000
+"""TRN-2: how often each time step of the subject should come, and how many are drawn where there are few steps."""
 
 LAGS = (1, 2, 4, 8, 10, 32, 64, 100, 128, 256, 500, 512, 1000, 1024, 4096)
 """RNG-1: how far apart two images of a batch stand; powers of two, and the sizes in which people make images."""
@@ -81,7 +81,7 @@ def start(subject: Subject) -> Iterator[Evidence]:
 
 @check(
     "TRN-2",
-    claim="Training draws each t from 0 to T - 1, both ends among them, and each image equally often and independently.",
+    claim="Training draws each t from 0 to T - 1, both ends among them, and each image, equally often, independently.",
     source="Ho et al. 2020, Algorithm 1, lines 2 and 3",
     needs=("draw_timesteps", "training_batches", "variant", "num_timesteps"),
     level=4,
@@ -89,10 +89,11 @@ def start(subject: Subject) -> Iterator[Evidence]:
     tolerance=TOLERANCE,
 )
 def uniform_timesteps(subject: Subject) -> Iterator[Evidence]:
-    """400 draws for each of the subject's time steps; a run of 40 batches; and each t with the one before it."""
+    """Draws of the subject's own time steps; a run of 40 batches; and each t with its neighbour in the batch."""
     account, T = Account("TRN-2"), subject.num_timesteps
-    t = np.asarray(subject.draw_timesteps(DRAWN_PER_STEP * T, seed_of("TRN-2")))
-    whole = t.dtype.kind in "iu" and t.shape == (DRAWN_PER_STEP * T,) and t.min() >= 0 and t.max() < T
+    n = max(DRAWN_PER_STEP * T, DRAWN_AT_LEAST)
+    t = np.asarray(subject.draw_timesteps(n, seed_of("TRN-2")))
+    whole = t.dtype.kind in "iu" and t.shape == (n,) and t.min() >= 0 and t.max() < T
     span = f"{t.min()} ... {t.max()}, {t.dtype}, shape {t.shape}" if t.size else "nothing"
     yield holds(bool(whole), where="draw_timesteps", reason=f"drew {span}: whole numbers in 0 ... {T - 1}")
     if whole and T > 1:
@@ -114,8 +115,15 @@ def uniform_evidence(values: Integers, outcomes: int, account: Account, share: f
     each = count_design(n, outcomes=outcomes, factor=3, alpha=account.spend(share / 2, comparisons=outcomes))
     yield together.sound()
     yield each.sound()
-    yield together.judge(pearson(counts), where=where)
-    yield each.judge(counts * (outcomes / n) - 1, where=lambda index: f"{where}={index[0]}")
+    yield together.judge(pearson(counts), where=where, diagnosis=never(counts))
+    yield each.judge(counts * (outcomes / n) - 1, where=lambda index: f"{where}={index[0]}", diagnosis=never(counts))
+
+
+def never(counts: Integers) -> str:
+    """Which outcomes did not come at all, the first few of them."""
+    missing = np.flatnonzero(counts == 0)
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    return f"never drawn: {', '.join(map(str, missing[:5]))}{more}" if len(missing) else ""
 
 
 def which(x_0: Array) -> Integers:
@@ -167,7 +175,7 @@ def centred(t: Integers) -> Array:
 
 
 def steps_evidence(noise: Array, account: Account, share: float, names: list[str]) -> Iterator[Evidence]:
-    """Evidence about the noise of each step, (steps, numbers): its mean and variance, and any two steps' correlation."""
+    """Evidence about the noise of each step, (steps, numbers): mean, variance, and any two steps' correlation."""
     steps, n = noise.shape
     pairs = steps * (steps - 1) // 2
     mean = mean_design(n, shift=0.03, alpha=account.spend(share / 3, comparisons=steps))

@@ -1,4 +1,4 @@
-"""Mistakes in what is drawn, and in what is made of it. Most pass every exact check: with given noise they are right."""
+"""Mistakes in what is drawn, and in what is made of it. With given noise most of them are right: exact checks pass."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.special import log_ndtr, logsumexp, ndtr, softmax
 
-from verification.oracle_gaussian import Array, ExactTables, posterior_coefficients, step_variance
+from verification.oracle import ExactSchedule
+from verification.oracle_gaussian import Array, posterior_coefficients, step_variance
 from verification.oracle_likelihood import HALF_BIN, LEVELS, OPEN_END
 
 REACH = 8.5
@@ -39,13 +40,13 @@ class Mixture:
     means: tuple[float, ...]
     deviations: tuple[float, ...]
 
-    def posterior(self, tables: ExactTables, x_t: Array, t: int) -> tuple[Array, Array]:
+    def posterior(self, tables: ExactSchedule, x_t: Array, t: int) -> tuple[Array, Array]:
         """Mean and variance of x_0 given `x_t` at index `t`, in the shape of x_t."""
         share, centre, within = self._components(tables, x_t, t)
         mean = np.sum(share * centre, axis=0)
         return mean, np.sum(share * (within + (centre - mean) ** 2), axis=0)
 
-    def _components(self, tables: ExactTables, x_t: Array, t: int) -> tuple[Array, Array, Array]:
+    def _components(self, tables: ExactSchedule, x_t: Array, t: int) -> tuple[Array, Array, Array]:
         """For each component its share in what explains `x_t`, and mean and variance of x_0 within it, (K, ...)."""
         a, v = float(tables.alpha_bar[t]), float(tables.one_minus_alpha_bar[t])
         weights, means, deviations = (
@@ -58,7 +59,7 @@ class Mixture:
         centre = within * (means / variances + math.sqrt(a) / v * x_t)
         return softmax(log_share, axis=0), centre, within
 
-    def eps_hat(self, tables: ExactTables, x_t: Array, t: int) -> Array:
+    def eps_hat(self, tables: ExactSchedule, x_t: Array, t: int) -> Array:
         """The best eps at index `t` for `x_t`, E[eps | x_t]: what is left of x_t without the expected x_0."""
         share, centre, _ = self._components(tables, x_t, t)
         kept = np.sqrt(tables.alpha_bar[t]) * np.sum(share * centre, axis=0)
@@ -91,7 +92,7 @@ def grid() -> Array:
     return np.linspace(-REACH, REACH, POINTS, endpoint=False)
 
 
-def step_mean(tables: ExactTables, mixture: Mixture, t: int, x: Array) -> tuple[Array, Array]:
+def step_mean(tables: ExactSchedule, mixture: Mixture, t: int, x: Array) -> tuple[Array, Array]:
     """The mean of the sampler's step from `x` at index `t` with the best model, and its derivative.
 
     The model's x_0 enters the posterior's mean, and d E[x_0 | x] / dx = sqrt(a) / (1 - a) Var(x_0 | x).
@@ -120,7 +121,7 @@ def blurred(density: Density, sigma: float) -> Density:
 
 
 @lru_cache(maxsize=8)
-def sampler_density(tables: ExactTables, mixture: Mixture, variance: str) -> Density:
+def sampler_density(tables: ExactSchedule, mixture: Mixture, variance: str) -> Density:
     """The density of the ancestral sampler's x at index 0, the input of its last step, from x_T ~ N(0, 1).
 
     With the best model for `mixture` and the step variance `variance`; Ho et al. 2020, Algorithm 2.
@@ -133,7 +134,7 @@ def sampler_density(tables: ExactTables, mixture: Mixture, variance: str) -> Den
     return density
 
 
-def sampler_cdf(tables: ExactTables, mixture: Mixture, variance: str, values: Array) -> Array:
+def sampler_cdf(tables: ExactSchedule, mixture: Mixture, variance: str, values: Array) -> Array:
     """The distribution function of what the ancestral sampler returns, at `values`: its last step adds no noise."""
     density = sampler_density(tables, mixture, variance)
     to, _ = step_mean(tables, mixture, 0, density.x)
@@ -142,7 +143,7 @@ def sampler_cdf(tables: ExactTables, mixture: Mixture, variance: str, values: Ar
     return np.asarray(between(np.clip(values, to[inside][0], to[inside][-1])))
 
 
-def model_bits(tables: ExactTables, mixture: Mixture, variance: str) -> Array:
+def model_bits(tables: ExactSchedule, mixture: Mixture, variance: str) -> Array:
     """-log2 p(x_0) of each of the 256 levels under the sampler's own law, with the discretised decoder, (256,).
 
     The integral of p(x_1) times the decoder's probability of the level; Ho et al. 2020, Eqs. 1 and 13.

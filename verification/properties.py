@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.strategies import SearchStrategy
@@ -38,13 +37,11 @@ class _FalsifiedError(Exception):
 def hold_for_all(strategy: SearchStrategy[Example], claim: Callable[[Example], Evidence], *, examples: int) -> Evidence:
     """Evidence for `claim` over `examples` examples of `strategy`: the worst one, or the smallest that fails.
 
-    The nightly profile takes ten times as many.
-
-    Raises what `claim` raises; an unsteady claim, failing once and holding the next time, raises Hypothesis's `Flaky`.
+    The nightly profile takes ten times as many. Raises what `claim` raises; an unsteady claim, failing once and holding
+    the next time, raises Hypothesis's `Flaky`.
     """
     seen: list[tuple[Example, Evidence]] = []
 
-    @_profile(_name(claim), examples)
     @given(strategy)
     def every_example(example: Example) -> None:
         evidence = claim(example)
@@ -54,15 +51,15 @@ def hold_for_all(strategy: SearchStrategy[Example], claim: Callable[[Example], E
 
     with _scratch_storage():
         try:
-            every_example()
+            _in_profile(every_example, _name(claim), examples)()
         except _FalsifiedError:
             smallest, evidence = seen[-1]  # Hypothesis ends by replaying the smallest
             return replace(evidence, reason=f"smallest example {smallest!r}: {evidence.reason}")
     return max((evidence for _, evidence in seen), key=lambda evidence: evidence.ratio)
 
 
-def _profile(name: str, examples: int) -> Callable[[Any], Any]:
-    """What turns a Hypothesis test into one of the run's profile; failures are kept by the `name` of the claim."""
+def _in_profile(test: Callable[[], None], name: str, examples: int) -> Callable[[], None]:
+    """A Hypothesis test that runs as the profile of the run has it; failures are kept by the `name` of the claim."""
     profile = current().profile
     configured = settings(
         derandomize=not profile.explores,
@@ -73,9 +70,8 @@ def _profile(name: str, examples: int) -> Callable[[Any], Any]:
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    if not profile.explores:
-        return configured
-    return lambda test: seeded(seed_of(name))(configured(test))
+    # In this order: Hypothesis's seed forgets the database, and a database given after it is kept.
+    return configured(seed(seed_of(name))(test) if profile.explores else test)
 
 
 def _name(claim: Callable[..., object]) -> str:

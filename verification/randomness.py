@@ -51,16 +51,17 @@ class Randomness:
     @property
     def options(self) -> str:
         """What the command line takes to have this again: nothing for the gate's own."""
-        seed = f" --seed {self.seed}" if self.seed else ""
+        seed = f" --seed {self.seed}" if self.seed or self.profile.explores else ""
         return seed + (f" --profile {self.profile.name}" if self.profile != PROFILES["gate"] else "")
 
 
-_now: ContextVar[Randomness] = ContextVar("randomness", default=Randomness())
+_now: ContextVar[Randomness | None] = ContextVar("randomness", default=None)
+_gate = Randomness()
 
 
 def current() -> Randomness:
     """That of the run in which the caller is; outside of any, the gate's."""
-    return _now.get()
+    return _now.get() or _gate
 
 
 def chosen(seed: int | None, profile: str) -> Randomness:
@@ -80,9 +81,10 @@ def chosen(seed: int | None, profile: str) -> Randomness:
 @contextmanager
 def using(seed: int = 0, profile: str = "gate") -> Iterator[Randomness]:
     """Inside the block, all random inputs come from `seed`."""
-    token = _now.set(chosen(seed, profile))
+    randomness = chosen(seed, profile)
+    token = _now.set(randomness)
     try:
-        yield _now.get()
+        yield randomness
     finally:
         _now.reset(token)
 

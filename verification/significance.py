@@ -38,7 +38,7 @@ from scipy import stats
 from scipy.special import ndtri
 
 from verification.check import Evidence
-from verification.oracle_gaussian import Array
+from verification.oracle_gaussian import Array, Integers
 from verification.protocol import VerificationError
 from verification.randomness import current
 from verification.tolerance import Where, compare, holds
@@ -57,8 +57,10 @@ EXPECTED_COUNT = 100
 
 
 def allowance(check: str) -> float:
-    """The false alarms that `check` may spend on one subject in the current run. `VerificationError` if it is not in
-    the ledger."""  # fmt: skip
+    """The false alarms that `check` may spend on one subject in the current run.
+
+    Raises `VerificationError` if it is not in the ledger.
+    """
     if check not in LEDGER:
         raise VerificationError(f"{check} is not in the ledger of random checks: give it a weight in LEDGER")
     return current().profile.false_alarms / SUBJECTS * LEDGER[check] / sum(LEDGER.values())
@@ -140,7 +142,7 @@ class Design:
 
 
 def quantile(alpha: float) -> float:
-    """z with P(|Z| > z) = alpha for a standard normal Z."""
+    """The z with P(|Z| > z) = alpha for a standard normal Z."""
     return float(-ndtri(alpha / 2))
 
 
@@ -287,7 +289,7 @@ def cdf_gap(values: Array) -> float:
     return float(max(np.max(steps[1:] - ordered), np.max(ordered - steps[:-1])))
 
 
-def pearson(counts: Array) -> float:
+def pearson(counts: Array | Integers) -> float:
     """Pearson's chi-squared of `counts` of equally likely outcomes, over its degrees of freedom, less 1."""
     expected = counts.sum() / counts.size
     return float(np.sum((counts - expected) ** 2) / expected / (counts.size - 1) - 1)

@@ -15,6 +15,7 @@ Columns are what differs within an image, rows are images.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from scipy.special import gammainc, ndtr
@@ -23,6 +24,7 @@ from verification.check import Evidence
 from verification.oracle_gaussian import Array
 from verification.significance import (
     Account,
+    Design,
     cdf_design,
     cdf_gap,
     correlation_design,
@@ -50,19 +52,17 @@ def white_evidence(
     for design in (mean, overall, each, between, law, length):
         yield design.sound()
     of_square = rounding * (2 + rounding)
-    columns, named = sample.mean(axis=0), {"diagnosis": diagnosis}
-    yield mean.judge(columns, slack=rounding, where=f"{where}, mean", labels=("column",), **named)
+    judge = partial(Design.judge, diagnosis=diagnosis)
+    yield judge(mean, sample.mean(axis=0), slack=rounding, where=f"{where}, mean", labels=("column",))
     squares = np.square(sample)
-    yield overall.judge(squares.mean() - 1, slack=of_square, where=f"{where}, variance", **named)
-    yield each.judge(squares.mean(axis=0) - 1, slack=of_square, where=f"{where}, variance", labels=("column",), **named)
-    yield between.judge(
-        column_correlations(sample), slack=of_square, where=f"{where}, correlation", labels=("pair",), **named
-    )
+    yield judge(overall, squares.mean() - 1, slack=of_square, where=f"{where}, variance")
+    yield judge(each, squares.mean(axis=0) - 1, slack=of_square, where=f"{where}, variance", labels=("column",))
+    yield judge(between, column_correlations(sample), slack=of_square, where=f"{where}, correlation", labels=("pair",))
     # The normal CDF rises by at most 0.4 a unit, so 6 of the errors are worth 2.4; that of a squared length |x|^2 by at
     # most 0.09, and |x|^2 moves by 2 |x| |e|, where |x| and |e| are sqrt(d) units and errors: 2.2, four of which.
-    yield law.judge(cdf_gap(ndtr(sample)), slack=2.4 * rounding, where=f"{where}, distribution", **named)
+    yield judge(law, cdf_gap(ndtr(sample)), slack=2.4 * rounding, where=f"{where}, distribution")
     lengths = gammainc(d / 2, squares.sum(axis=1) / 2)
-    yield length.judge(cdf_gap(lengths), slack=10 * rounding, where=f"{where}, squared length of rows", **named)
+    yield judge(length, cdf_gap(lengths), slack=10 * rounding, where=f"{where}, squared length of rows")
 
 
 def column_correlations(sample: Array) -> Array:
