@@ -23,6 +23,7 @@ from ddpm_bench.terminal import (
     DEVICES,
     File,
     Folder,
+    chance_options,
     complain,
     mode_option,
     modes_of,
@@ -113,6 +114,7 @@ def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
 @mode_option
 @click.option("--tier", type=click.Choice(["quick", "full"]), default="quick", help="How much is checked.")
 @click.option("--only", default="*", metavar="PATTERN", help='Checks whose id matches, such as "FWD-*".')
+@chance_options
 @click.option("--known-failures", type=File, help="TOML file of failures that are known, with their reasons.")
 @click.option("--json", "json_file", type=File, help="Write the findings there.")
 @click.option("--junit", "junit_file", type=File, help="Write JUnit XML there, one test a finding.")
@@ -123,6 +125,8 @@ def verify(
     mode: str,
     tier: str,
     only: str,
+    seed: int | None,
+    profile: str,
     known_failures: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
@@ -130,7 +134,7 @@ def verify(
     list_only: bool,
 ) -> int:
     """Check a DDPM against mathematics derived another way; by default this one."""
-    from verification import check, report
+    from verification import check, randomness, report
     from verification import known_failures as known
     from verification.protocol import VerificationError
 
@@ -139,6 +143,7 @@ def verify(
         output_files(json_file)
         return self_tested(json_file)
     with sentences_of(VerificationError):
+        chance = randomness.chosen(seed, profile)
         checks = check.select(tier, only)
         if not checks:
             return complain(f"no check of tier {tier} matches {only!r}; see `ddpm-bench verify --list`", 3)
@@ -146,11 +151,13 @@ def verify(
             return list_checks(checks)
         output_files(json_file, junit_file)
         expected = known.load_known_failures(known_failures) if known_failures else None
-        findings, subjects = judged(subject, mode, checks, expected)
+        findings, subjects = judged(subject, mode, checks, expected, seed=chance.seed, profile=profile)
         if json_file:
             report.write_json(json_file, report.record(findings, subjects, tier=tier, environment=environment()))
         if junit_file:
             report.write_junit(junit_file, findings)
+    if chance.options:
+        print(f"to judge with the same random numbers again, add{chance.options}")
     return conclude(subject, findings)
 
 
@@ -183,9 +190,12 @@ def list_checks(checks: Sequence[Check]) -> int:
 
 
 def judged(
-    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None
+    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None, **chance: Any
 ) -> tuple[list[Finding], list[Subject]]:
-    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects."""
+    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects.
+
+    `chance`: the `seed` and `profile` of `run_checks`.
+    """
     from ddpm_bench.progress import Pace, shown
     from verification.check import run_checks
     from verification.plan import plan
@@ -205,7 +215,7 @@ def judged(
 
         for spec, chosen in planned:
             subjects.append(spec.make())
-            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text)
+            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text, **chance)
     return findings, subjects
 
 

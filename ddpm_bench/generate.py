@@ -6,7 +6,7 @@ batches of a fixed size, because a new shape would be compiled anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +84,10 @@ def samples(
     """
     steps = _checked(config, count, sampler, steps)
     chain = _chain(config, weights, sampler, steps)
-    size = min(count, BATCH)
-    batches = -(-count // size)
-    pace = Pace(report, batches * steps)
-    shape = (size, config.network.in_channels, config.network.image_size, config.network.image_size)
+    shape = (config.network.in_channels, config.network.image_size, config.network.image_size)
+    pace = Pace(report, -(-count // BATCH) * steps)
     made: list[NDArray[np.float32]] = []
-    for index in range(batches):
-        rng = np.random.default_rng([seed, index])
-        x_T = rng.standard_normal(shape, dtype=np.float32)
+    for index, (x_T, rng) in enumerate(batches(count, shape, seed)):
         progress = _offset(pace, index * steps)
         made.append(chain(x_T, seed=rng, progress=progress).x_0.asnumpy())
     images: NDArray[np.float32] = np.concatenate(made)[:count]
@@ -107,6 +103,18 @@ def _checked(config: TrainConfig, count: int, sampler: str, steps: int | None) -
     steps = config.diffusion.num_timesteps if steps is None else steps
     strided_timesteps(config.diffusion.num_timesteps, steps)  # raises for a number out of range
     return steps
+
+
+def batches(count: int, shape: tuple[int, ...], seed: int) -> Iterator[tuple[NDArray[np.float32], np.random.Generator]]:
+    """How `samples` begins each of the batches that make `count` images of `shape` from `seed`.
+
+    Yields x_T (B, *shape) and the generator from which that batch's chain draws on. B is the same for all, at most
+    `BATCH`; the last batch makes some images too many.
+    """
+    size = min(count, BATCH)
+    for index in range(-(-count // size)):
+        rng = np.random.default_rng([seed, index])
+        yield rng.standard_normal((size, *shape), dtype=np.float32), rng
 
 
 def _offset(pace: Pace, before: int) -> Callable[[int, int], None]:

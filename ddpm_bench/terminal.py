@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -18,6 +19,33 @@ DEVICES = ("CPU", "GPU", "Ascend")
 
 File = click.Path(path_type=Path, dir_okay=False)
 Folder = click.Path(path_type=Path, file_okay=False)
+
+PROFILES = ("gate", "nightly")
+
+mode_option = click.option(
+    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
+)
+
+
+def modes_of(choice: str) -> tuple[str, ...]:
+    """The execution modes that `--mode` names."""
+    return MODES if choice == "both" else (choice,)
+
+
+def chance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--seed` and `--profile`, which say what the judge's random inputs are and what they may cost."""
+    seed = click.option(
+        "--seed",
+        type=click.IntRange(0),
+        help="All random inputs of the checks follow from it. [default: 0 in the gate, a fresh one nightly]",
+    )
+    profile = click.option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        default="gate",
+        help="nightly: ten times the examples, kept in .hypothesis, and a false alarm in 1e4 runs, not 1e6.",
+    )
+    return seed(profile(command))
 
 
 def say(text: str) -> None:
@@ -75,13 +103,3 @@ def refuse_all_but(*allowed: str, because: str) -> None:
         given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
         if given and option.name not in allowed:
             raise click.UsageError(f"{because}: leave out {option.opts[0]}", ctx=context)
-
-
-mode_option = click.option(
-    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
-)
-
-
-def modes_of(choice: str) -> tuple[str, ...]:
-    """The execution modes that `--mode` names."""
-    return MODES if choice == "both" else (choice,)

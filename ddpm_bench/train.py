@@ -35,7 +35,7 @@ from ddpm_bench.progress import Pace, Report
 from ddpm_bench.train_step import TrainStep
 from ddpm_bench.unet import UNet
 
-__all__ = ["TrainConfig", "TrainResult", "Trainer", "TrainingInterrupted", "draw_batch", "train"]
+__all__ = ["TrainConfig", "TrainResult", "Trainer", "TrainingInterrupted", "draw_batch", "generator", "train"]
 
 GRID_COUNT = 64
 """Images in the grid at the end of a run."""
@@ -73,6 +73,11 @@ class Batch:
     t: NDArray[np.int32]
     eps: NDArray[np.float32]
     dropout_keys: NDArray[np.int32]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """All the randomness of a run: named, because a checkpoint keeps its state."""
+    return np.random.Generator(np.random.PCG64(seed))
 
 
 def draw_batch(
@@ -192,7 +197,7 @@ class Trainer:
         _check_fit(config, data)
         self.config, self.data = config, data
         self.losses: list[float] = []
-        self._rng = np.random.Generator(np.random.PCG64(config.seed))
+        self._rng = generator(config.seed)
         network = UNet(config.network, seed=config.seed)
         network.set_train(True)
         self._train_step = TrainStep(network, config.diffusion.build(), clip_norm=config.clip_norm, mode=config.mode)

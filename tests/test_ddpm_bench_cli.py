@@ -39,6 +39,8 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["verify", "--known-failures", "absent.toml"], "absent.toml"),
         (["verify", "--self-test", "--only", "FWD-*"], "leave out --only"),
         (["verify", "--self-test", "--subject", "a:b"], "leave out --subject"),
+        (["verify", "--seed", "-1"], "-1"),
+        (["verify", "--profile", "weekly"], "nightly"),
         (["bench", "--device", "TPU"], "Ascend"),
         (["train", "--preset", "digit", "--out", "x"], "digits"),
         (["train", "--data", "digts", "--out", "x"], "digits"),
@@ -201,6 +203,31 @@ def test_room_from_elsewhere_stops_the_program(
 )
 def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
     assert cli.timing_code(records.bench(*rows)) == code
+
+
+REFERENCE = "verification.reference:ReferenceSubject(num_timesteps=3)"
+
+
+def test_seed_of_the_gate_needs_no_mention_and_another_one_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", "--subject", REFERENCE, "--only", "FWD-1") == 0
+    assert "seed" not in capsys.readouterr().out
+    assert run("verify", "--subject", REFERENCE, "--only", "FWD-1", "--seed", "5") == 0
+    assert "--seed 5" in capsys.readouterr().out
+
+
+def test_nightly_run_takes_a_fresh_seed_records_it_and_says_how_to_have_it_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("verify", "--subject", REFERENCE, "--only", "FWD-1", "--profile", "nightly", "--json")
+    seeds = []
+    for file in (tmp_path / "one.json", tmp_path / "two.json"):
+        assert run(*arguments, file) == 0
+        (finding,) = json.loads(file.read_text())["findings"]
+        seeds.append(finding["seed"])
+        again = f"--seed {finding['seed']} --profile nightly"
+        assert again in capsys.readouterr().out
+        assert finding["reproduce"].endswith(again)
+    assert len({0, *seeds}) == 3
 
 
 def test_interruption_says_what_was_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

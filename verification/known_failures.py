@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from verification.check import CHECKS, Finding, seed_of
+from verification.check import CHECKS, Finding
 from verification.protocol import Identity, VerificationError
+from verification.randomness import current
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -78,7 +79,7 @@ class KnownFailures:
                     where="known failures",
                     reason=f"the list of known failures names {check_id!r}, which is no check: remove the entry",
                     diagnosis="",
-                    seed=seed_of(check_id),
+                    seed=current().seed,
                     reproduce="ddpm-bench verify --list",
                     subject=str(getattr(subject, "name", "")),
                     seconds=0.0,

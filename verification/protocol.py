@@ -153,6 +153,14 @@ class Subject(Identity, Protocol):
     def counterparts(self) -> dict[str, Subject]:
         """The same subject in other execution modes, by mode."""
 
+    def sampling_noise(self, shape: Sequence[int], num_steps: int, seed: int) -> tuple[Array, Array]:
+        """What the sampler draws for `seed` when it makes `shape[0]` images: x_T of `shape`, z (num_steps, *shape)."""
+
+    def training_batches(self, x_0: Array, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
+        """What training on the images `x_0` (N, ...) draws in `num_steps` steps for `seed`: `x_0` (num_steps,
+        batch_size, ...), `t` (num_steps, batch_size) 0-based, `eps` in the shape of `x_0`.
+        """  # fmt: skip
+
     def to_uint8(self, x: Array) -> Array:
         """Images in [-1, 1] as uint8: -1, 0, 1 become 0, 128, 255, outside saturates, NaN raises."""
 
