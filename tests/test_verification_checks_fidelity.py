@@ -19,6 +19,7 @@ from verification.fidelity_trial import (
     IMAGES,
     RightLoop,
     coefficients,
+    fresh_digits,
     gaussian_data,
     gaussian_law,
     right_digits,
@@ -31,7 +32,9 @@ from verification.oracle_empirical import digit_labels, digits
 from verification.oracle_gaussian import ddim_coefficients, output_law
 from verification.oracle_kde import kde_mean
 from verification.protocol import Array
+from verification.randomness import using
 from verification.reference import ReferenceSubject
+from verification.significance import allowance
 
 ALL = [check.id for check in select("full", "FID-*")]
 LOOP = right_loop(strided(ReferenceSubject()))
@@ -150,7 +153,20 @@ def test_gap_of_novelty_is_missed_at_the_stated_rate() -> None:
 
 
 def test_blocks_are_enough_for_the_rate() -> None:
-    """20 against 20: perfect separation has a chance of 7e-12, so 18 pairs of 400 may be in order at 1e-8."""
+    """20 against 20: perfect separation has a chance of 7e-12, so some pairs of 400 may be in order at 4e-9."""
     assert critical_excess(BLOCKS, BLOCKS, ALPHA) == 182
     assert 1 / math.comb(2 * BLOCKS, BLOCKS) < ALPHA / 1000
     assert BLOCKS * BLOCK == IMAGES
+
+
+@pytest.mark.parametrize(("check", "comparisons"), [("FID-1", 1), ("FID-2", 2), ("FID-3", 2), ("FID-4", 1)])
+def test_both_loops_stay_within_what_the_ledger_grants(check: str, comparisons: int) -> None:
+    assert 2 * comparisons * ALPHA <= allowance(check)
+
+
+def test_another_seed_draws_other_images() -> None:
+    first = fresh_digits()
+    with using(seed=7):
+        other = fresh_digits()
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first, fresh_digits())

@@ -242,7 +242,8 @@ def test_every_statistical_check_spends_what_it_has_and_designs_come_before_samp
         monkeypatch.setattr(f"verification.{module}.Account", Watched)
     findings = run_checks(ReferenceSubject(num_timesteps=50), checks)
     assert [finding.status for finding in findings] == ["passed"] * len(checks)
-    assert sorted(account.check for account in accounts) == sorted(LEDGER)
+    others = {"FID-1", "FID-2", "FID-3", "FID-4"}  # tests/test_verification_checks_fidelity.py adds up what they spend
+    assert sorted(account.check for account in accounts) == sorted(LEDGER.keys() - others)
     for account in accounts:
         with pytest.raises(VerificationError, match="are left"):
             account.spend(0.01)

@@ -17,13 +17,11 @@ variants: on the cosine schedule, which reaches noise in 24 steps, where a linea
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from verification.affine import remembered, shaped
-from verification.check import generator
 from verification.guard import SubjectError
 from verification.identification import as_input
 from verification.oracle import ExactSchedule, exact
@@ -39,6 +37,7 @@ from verification.oracle_gaussian import (
 )
 from verification.oracle_kde import kde_draw, kde_eps, kde_mean
 from verification.protocol import Subject
+from verification.randomness import cached_per_seed, generator
 
 BLOCKS, BLOCK = 20, 128
 IMAGES = BLOCKS * BLOCK
@@ -159,7 +158,7 @@ def right_loop(sampler: Sampler) -> RightLoop:
     return RightLoop(exact(subject), sampler.method, sampler.timesteps, str(subject.variance), bool(subject.clip_x_0))
 
 
-@lru_cache(maxsize=8)
+@cached_per_seed(maxsize=8)
 def right_digits(loop: RightLoop) -> Array:
     """What a right sampler makes of blurred digits, (IMAGES, 64), by the judge's own loop."""
     random = generator(f"fidelity: right {loop.method}")
@@ -183,7 +182,7 @@ def coefficients(loop: RightLoop) -> tuple[Array, Array, Array]:
     return step.signal - of_x_t * tables.sqrt_alpha_bar[t], of_x_t, step.z
 
 
-@lru_cache(maxsize=1)
+@cached_per_seed(maxsize=1)
 def fresh_digits() -> Array:
     """Draws of the known density itself, (REFERENCE_IMAGES, 64): what both sides' blocks are scored against."""
     drawn = kde_draw(digits(), BANDWIDTH, REFERENCE_IMAGES, generator("fidelity: density"))

@@ -13,16 +13,20 @@ Both are the setting of a block, `with using(seed=7, profile="nightly"): ...`, a
 
 from __future__ import annotations
 
+import functools
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from verification.protocol import VerificationError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,23 @@ def using(seed: int = 0, profile: str = "gate") -> Iterator[Randomness]:
         yield randomness
     finally:
         _now.reset(token)
+
+
+def cached_per_seed(maxsize: int) -> Callable[[Function], Function]:
+    """`functools.lru_cache` for a function of `generator`'s numbers: a run with another seed computes anew."""
+
+    def decorate(function: Function) -> Function:
+        @functools.lru_cache(maxsize=maxsize)
+        def computed(_: int, *args: Any) -> Any:
+            return function(*args)
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            return computed(current().seed, *args)
+
+        return cast("Function", call)
+
+    return decorate
 
 
 def seed_of(name: str) -> int:

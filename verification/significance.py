@@ -49,7 +49,19 @@ BETA = 1e-6
 SUBJECTS = 6
 """How many subjects a run pays for: this project's gate judges three choices in two modes."""
 
-LEDGER = {"FWD-5": 2, "SMP-4": 4, "SMP-8": 1, "SMP-9": 1, "RNG-1": 3, "TRN-2": 2, "GRD-4": 1}
+LEDGER = {
+    "FWD-5": 2,
+    "SMP-4": 4,
+    "SMP-8": 1,
+    "SMP-9": 1,
+    "RNG-1": 3,
+    "TRN-2": 2,
+    "GRD-4": 1,
+    "FID-1": 1,
+    "FID-2": 2,
+    "FID-3": 2,
+    "FID-4": 1,
+}
 """The statistical checks, with their weights: more for those that ask more questions."""
 
 EXPECTED_COUNT = 100
