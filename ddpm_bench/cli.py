@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddpm_bench import interruption
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError, DdpmBenchError
 from ddpm_bench.files import output_files, output_folder
-from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say
+from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say, tinted
 
 if TYPE_CHECKING:
     from benchmarks.cases import Case
@@ -50,9 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """The exit code of `ddpm-bench ARGUMENTS`; every expected error ends as one sentence on stderr."""
+    with interruption.watched():
+        try:
+            return _run(arguments)
+        except Exception:
+            if not interruption.came():  # MindSpore makes an error of its own of Ctrl-C while it compiles
+                raise
+            return complain("interrupted", 130)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         rooms_stand_together()
-        return int(cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False) or 0)
+        code = int(cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False) or 0)
+        sys.stdout.flush()  # here, where a reader that has gone is no error
+        return code
     except click.exceptions.Exit as request:
         return int(request.exit_code)
     except click.UsageError as error:
@@ -101,7 +114,10 @@ mode_option = click.option(
 
 @cli.command()
 @click.option("--json", "json_file", type=File, help="Also write what was found there.")
-def doctor(json_file: Path | None) -> int:
+@click.option(
+    "--kernels", "ledger_file", type=File, help="Also measure how accurate operators are; FILE keeps history."
+)
+def doctor(json_file: Path | None, ledger_file: Path | None) -> int:
     """Probe this machine and its MindSpore for known traps, and print the remedy for each."""
     from rich.console import Console
 
@@ -114,7 +130,28 @@ def doctor(json_file: Path | None) -> int:
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
-    return int(any(diagnosis.severity == "broken" for diagnosis in diagnoses))
+    broken = any(diagnosis.severity == "broken" for diagnosis in diagnoses)
+    return 1 if broken else measure_kernels(ledger_file) if ledger_file else 0
+
+
+def measure_kernels(file: Path) -> int:
+    """Measure every kernel, print what it does and what changed since `file` was written, and write it anew.
+
+    1 if a kernel is worse than the ledger by which the judge allows for errors, else 0.
+    """
+    from ddpm_bench import kernel_record
+    from verification.kernel_ledger import beyond
+
+    before = kernel_record.read(file)
+    ledger = kernel_record.measured(before, environment(), tell=say)
+    kernel_record.write(file, ledger)
+    print("\n".join([*kernel_record.lines(ledger), *(f"changed: {change}" for change in ledger["changes"])]))
+    worse = beyond(ledger["kernels"])
+    print(
+        "\n".join(f"worse than the judge allows for: {row}" for row in worse)
+        or "no kernel is worse than the judge allows"
+    )
+    return int(bool(worse))
 
 
 def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
@@ -185,6 +222,9 @@ def judged(
 
     if subject == OWN:
         prepare()
+        from ddpm_bench.device import silence_recompilations
+
+        silence_recompilations()
     planned = plan(gate_specs(subject, mode=mode), checks)
     findings: list[Finding] = []
     subjects: list[Subject] = []
@@ -194,6 +234,7 @@ def judged(
         def note(finding: Finding) -> None:
             findings.append(finding)
             pace.at(len(findings))
+            interruption.check()
 
         for spec, chosen in planned:
             subjects.append(spec.make())
@@ -206,13 +247,16 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
 
     This project's own DDPM has every method, so a check skipped on it counts as failed.
     """
+    from verification import overview
     from verification.report import exit_code, sentence, summary
 
     for finding in findings:
-        if finding.status != "passed":
-            print(f"{finding.status.upper():8} {finding.check} on {finding.subject}: {sentence(finding)}")
-            print(f"         {finding.reproduce}")
-    print(summary(findings))
+        if finding.status not in ("passed", "skipped"):
+            colour = "red" if finding.status in overview.FAILING else "yellow"
+            print(f"{tinted(finding.status.upper(), colour)} {finding.check} on {finding.subject}: {sentence(finding)}")
+            print(f"    {finding.reproduce}")
+    print("\n".join(overview.lines(findings)))
+    print(tinted(summary(findings), "green" if exit_code(findings) == 0 else "red"))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
     return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,12 @@ Folder = click.Path(path_type=Path, file_okay=False)
 def say(text: str) -> None:
     """A line about what is going on, on stderr so that output can be piped."""
     print(text, file=sys.stderr, flush=True)
+
+
+def tinted(text: str, colour: str) -> str:
+    """`text` in a `colour` of click's where standard output is a terminal that shows it and NO_COLOR is not set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
 
 
 def complain(sentence: str, code: int) -> int:
