@@ -1,9 +1,10 @@
 """Ctrl-C, whoever catches it first.
 
-While it compiles a graph, MindSpore (2.7.0 to 2.10.0) has a SIGINT handler of its own, in C, which sends the process
-SIGTERM; and where compilations nest it may leave that handler behind. SIGTERM ends a Python process without a word:
-no checkpoint, no sentence. Here both signals mean the same. Python runs handlers between two of its instructions, so
-what compiles in C ends first; and where MindSpore has turned the exception into one of its own, `check` raises it anew.
+While it compiles or runs a graph, MindSpore (seen in 2.10.0, CPU) puts a SIGINT handler of its own, in C, in the place
+of Python's. It sends the process SIGTERM, and from the first graph on it stays there, because each use saves the one
+before and uses nest. SIGTERM ends a Python process without a word: no checkpoint, no sentence. So here both signals
+mean the same. Python runs its handlers between two of its instructions, so what compiles in C ends first; and where
+MindSpore has turned the exception into one of its own, `check` raises it anew.
 
 Python handles signals in its main thread only; in another one nothing here has any effect.
 """

@@ -57,7 +57,7 @@ def answers(trial: Trial, arguments: Sequence[Array], *, precise: bool) -> Array
 def sizes(trial: Trial, arguments: Sequence[Array], truth: Array) -> Array:
     """What errors are relative to, float64, in the shape of `truth`."""
     if trial.size is None:
-        return np.abs(truth.astype(float))
+        return np.asarray(np.abs(truth.astype(float)))
     return np.asarray(np.broadcast_to(np.asarray(trial.size(*arguments), float), truth.shape))
 
 
