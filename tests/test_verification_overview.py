@@ -22,7 +22,7 @@ def found(check: str, ratio: float | None = 0.1, **changes: Any) -> Finding:
 
 def test_levels_count_every_finding_and_name_the_one_nearest_its_bound() -> None:
     load_checks()
-    few = [found("FWD-1", 0.3), found("FWD-1", 0.6), found("FWD-3", 0.2, status="failed"), found("POST-1", None)]
+    few = [found("FWD-1", 0.3), found("FWD-1", 0.6), found("FWD-3", 0.2, status="failed"), found("VLB-2", None)]
     maps, *others = levels(few)
     assert (maps.number, maps.checks, maps.counts["passed"], maps.failed) == (1, 2, 2, 1)
     assert maps.closest is few[1]
@@ -73,8 +73,18 @@ def test_real_run_fits_a_narrow_terminal() -> None:
     findings = run_checks(ReferenceSubject(num_timesteps=20), select(only="[FN]*"))
     told = lines(findings)
     assert any(line.startswith("L1 maps") for line in told)
-    assert any(line.startswith("skipped, as the subject has no ") and line.endswith("more") for line in told)
+    assert any(line.startswith("skipped for want of: ") and "network (" in line for line in told)
     assert all(len(line) <= 80 for line in told if line.startswith(("L", "level", "slowest")))
+
+
+def test_missing_methods_are_counted_by_the_checks_that_wait_for_them() -> None:
+    def skip(check: str, reason: str) -> Finding:
+        return found(check, None, status="skipped", reason=reason)
+
+    few = [skip("A", "the subject has no p and no q"), skip("B", "the subject has no q"), skip("C", "no torch here")]
+    waiting, others = overview.missing([*few, *few])
+    assert waiting == {"q": 2, "p": 1}
+    assert others == {"no torch here": ["C"]}
 
 
 def test_levels_have_names_for_every_check() -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from verification.check import CHECKS, Finding
+from verification.check import CHECKS, LACKS, LACKS_TOO, Finding
 
 LEVELS = ("tables", "maps", "identities", "samplers, networks", "statistics", "training")
 """What the levels of checks are about, by number."""
@@ -21,7 +21,7 @@ FAILING = ("failed", "unexpected_pass", "error")
 """The statuses that make a run fail."""
 
 SLACK_RATIO = 1e-3
-SHOWN = 6
+SHOWN = 8
 """Names that a line of the overview lists before it says how many more there are."""
 
 
@@ -95,6 +95,18 @@ def skipped(findings: Iterable[Finding]) -> dict[str, list[str]]:
     return reasons
 
 
+def missing(findings: Iterable[Finding]) -> tuple[Counter[str], dict[str, list[str]]]:
+    """How many checks wait for each method that the subject does not have, and what was skipped for other reasons."""
+    waiting: Counter[str] = Counter()
+    others: dict[str, list[str]] = {}
+    for reason, checks in skipped(findings).items():
+        if reason.startswith(LACKS):
+            waiting.update({name: len(checks) for name in reason.removeprefix(LACKS).split(LACKS_TOO)})
+        else:
+            others[reason] = checks
+    return waiting, others
+
+
 def slowest(findings: Iterable[Finding], count: int = 3) -> list[tuple[str, float]]:
     """The `count` checks that took longest over all subjects, with their seconds."""
     seconds: Counter[str] = Counter()
@@ -108,7 +120,10 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     told = ["", f"{'level':22}{'checks':>7}{'passed':>8}{'failed':>8}{'other':>7}  nearest its bound"]
     told += [_row(level) for level in levels(findings)]
     told += [""]
-    told += [f"skipped, as {reason}: {_few(checks)}" for reason, checks in skipped(findings).items()]
+    waiting, others = missing(findings)
+    if waiting:
+        told += [f"skipped for want of: {_few([f'{name} ({count})' for name, count in waiting.most_common()])}"]
+    told += [f"skipped, as {reason}: {_few(checks)}" for reason, checks in others.items()]
     loose = slack(findings)
     if loose:
         told += [f"slack, never above {SLACK_RATIO:g} of the bound: {_few([each.check for each in loose])}"]
