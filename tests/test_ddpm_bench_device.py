@@ -189,7 +189,7 @@ def test_cpu_has_no_memory_statistics_and_says_so() -> None:
 
 
 def test_device_memory_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_current_device", lambda: "GPU")
+    monkeypatch.setattr(device, "current_device", lambda: "GPU")
     monkeypatch.setattr(mindspore.runtime, "max_memory_allocated", lambda: 12)
     assert device.peak_memory() == 12
 
