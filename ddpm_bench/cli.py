@@ -38,7 +38,10 @@ REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+@click.group(
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.version_option(package_name="ddpm-bench")
 def cli() -> None:
     """A DDPM on MindSpore, a judge that checks it and a clock that times it."""
@@ -75,6 +78,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return complain(error.message if isinstance(error, click.ClickException) else str(error), 2)
     except BrokenPipeError:  # the reader of our output (`| head`) has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit:
+        if type(sys.stdout).__name__ != "PacifyFlushWrapper":  # click's answer to the same
+            raise
         return 0
     except (click.Abort, KeyboardInterrupt) as stop:
         return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
@@ -122,27 +129,28 @@ def doctor(json_file: Path | None, ledger_file: Path | None) -> int:
     from rich.console import Console
 
     from benchmarks.measurement import BenchmarkError, write_record
+    from ddpm_bench import kernel_record
     from ddpm_bench.doctor_record import table
 
-    output_files(json_file)
+    output_files(json_file, ledger_file)
+    ledger = kernel_record.read(ledger_file) if ledger_file else None
     record, diagnoses = diagnosed()
     Console().print(table(diagnoses))
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
     broken = any(diagnosis.severity == "broken" for diagnosis in diagnoses)
-    return 1 if broken else measure_kernels(ledger_file) if ledger_file else 0
+    return 1 if broken else measure_kernels(ledger_file, ledger) if ledger_file else 0
 
 
-def measure_kernels(file: Path) -> int:
-    """Measure every kernel, print what it does and what changed since `file` was written, and write it anew.
+def measure_kernels(file: Path, before: dict[str, Any] | None) -> int:
+    """Measure every kernel, print what it does and what changed since the record `before`, and write it to `file`.
 
     1 if a kernel is worse than the ledger by which the judge allows for errors, else 0.
     """
     from ddpm_bench import kernel_record
     from verification.kernel_ledger import beyond
 
-    before = kernel_record.read(file)
     ledger = kernel_record.measured(before, environment(), tell=say)
     kernel_record.write(file, ledger)
     print("\n".join([*kernel_record.lines(ledger), *(f"changed: {change}" for change in ledger["changes"])]))
@@ -255,6 +263,7 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
             colour = "red" if finding.status in overview.FAILING else "yellow"
             print(f"{tinted(finding.status.upper(), colour)} {finding.check} on {finding.subject}: {sentence(finding)}")
             print(f"    {finding.reproduce}")
+            print()
     print("\n".join(overview.lines(findings)))
     print(tinted(summary(findings), "green" if exit_code(findings) == 0 else "red"))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)

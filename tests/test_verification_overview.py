@@ -52,6 +52,10 @@ def test_equality_and_truth_have_no_bound_that_could_be_slack(observed: float, a
     assert slack([found("FWD-2", 0.0, observed=observed, allowed=allowed)]) == []
 
 
+def test_effect_that_is_large_against_rounding_is_not_slack() -> None:
+    assert slack([found("NET-2", 1e-6), found("NET-2.gradient", 1e-6)]) == []
+
+
 def test_what_was_not_compared_is_not_slack() -> None:
     assert slack([found("FWD-1", None, status="skipped"), found("FWD-1", None, status="error")]) == []
 
