@@ -80,7 +80,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit:
-        if type(sys.stdout).__name__ != "PacifyFlushWrapper":  # click's answer to the same
+        if "PacifyFlushWrapper" not in type(sys.stdout).__name__:  # click's answer to the same, public or not
             raise
         return 0
     except (click.Abort, KeyboardInterrupt) as stop:
