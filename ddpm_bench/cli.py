@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_bench import interruption
+from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
-from ddpm_bench.errors import ConfigError, DdpmBenchError
+from ddpm_bench.errors import ConfigError
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, MODES, File, Folder, complain, prepare, say, tinted
 
@@ -54,37 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """The exit code of `ddpm-bench ARGUMENTS`; every expected error ends as one sentence on stderr."""
-    with interruption.watched():
-        try:
-            return _run(arguments)
-        except Exception:
-            if not interruption.came():  # MindSpore makes an error of its own of Ctrl-C while it compiles
-                raise
-            return complain("interrupted", 130)
 
-
-def _run(arguments: Sequence[str] | None) -> int:
-    try:
+    def run() -> object:
         rooms_stand_together()
-        code = int(cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False) or 0)
-        sys.stdout.flush()  # here, where a reader that has gone is no error
-        return code
-    except click.exceptions.Exit as request:
-        return int(request.exit_code)
-    except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "ddpm-bench"
-        return complain(f"{error.format_message().rstrip('.')}; see `{verb} --help`", 2)
-    except (DdpmBenchError, click.ClickException) as error:
-        return complain(error.message if isinstance(error, click.ClickException) else str(error), 2)
-    except BrokenPipeError:  # the reader of our output (`| head`) has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except SystemExit:
-        if "PacifyFlushWrapper" not in type(sys.stdout).__name__:  # click's answer to the same, public or not
-            raise
-        return 0
-    except (click.Abort, KeyboardInterrupt) as stop:
-        return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
+        return cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False)
+
+    return outcome(run)
 
 
 def rooms_stand_together() -> None:
@@ -153,12 +128,8 @@ def measure_kernels(file: Path, before: dict[str, Any] | None) -> int:
 
     ledger = kernel_record.measured(before, environment(), tell=say)
     kernel_record.write(file, ledger)
-    print("\n".join([*kernel_record.lines(ledger), *(f"changed: {change}" for change in ledger["changes"])]))
     worse = beyond(ledger["kernels"])
-    print(
-        "\n".join(f"worse than the judge allows for: {row}" for row in worse)
-        or "no kernel is worse than the judge allows"
-    )
+    print("\n".join(kernel_record.lines(ledger, worse)))
     return int(bool(worse))
 
 

@@ -205,8 +205,11 @@ def _ratio(a: float, b: float) -> float:
     return 1.0 if large == small else math.inf if small <= 0 else large / small
 
 
-def lines(ledger: Mapping[str, Any]) -> list[str]:
-    """A table for a terminal: operators down, types across, the largest error in ulps of any mode."""
+def lines(ledger: Mapping[str, Any], worse: Sequence[str] = ()) -> list[str]:
+    """For a terminal: operators down, types across, the largest error in ulps of any mode; then what changed.
+
+    `worse`: sentences about the kernels that are worse than a judge allows for.
+    """
     table: dict[tuple[str, float], dict[str, list[Record]]] = {}
     for row in ledger["kernels"]:
         table.setdefault((row["op"], row["reach"]), {}).setdefault(row["dtype"], []).append(row)
@@ -215,7 +218,10 @@ def lines(ledger: Mapping[str, Any]) -> list[str]:
         f"{op:10}{reach:>7g}" + "".join(f"{_cell(cells.get(name, [])):>11}" for name in PRECISION)
         for (op, reach), cells in table.items()
     ]
-    return [head, *body, "the largest error in units in the last place; — not supported, ≠ the modes differ"]
+    legend = "the largest error in units in the last place; — not supported, ≠ the modes differ"
+    changed = [f"changed: {change}" for change in ledger["changes"]]
+    verdict = [f"worse than the judge allows for: {each}" for each in worse]
+    return [head, *body, legend, *changed, *(verdict or ["no kernel is worse than the judge allows for"])]
 
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -145,7 +145,8 @@ def test_table_shows_the_worst_mode_and_where_modes_differ() -> None:
     absent = {**{key: ROW[key] for key in kernel_record.KEY}, "dtype": "bfloat16", "unsupported": "no"}
     other = row(mode="pynative", ulps=3.0, digest="b")
     half = row(dtype="float16", ulps=0.5)
-    table = lines({"kernels": [row(), other, half, absent]})
+    table = lines({"kernels": [row(), other, half, absent], "changes": ["tanh: worse"]})
     assert table[0].split() == ["ulps", "up", "to", *PRECISION]
     assert table[1].split() == ["tanh", "8", "—", "3≠", "0.5", "—"]
-    assert all(len(line) <= 80 for line in table[:-1])
+    assert all(len(line) <= 82 for line in table)
+    assert table[-2:] == ["changed: tanh: worse", "no kernel is worse than the judge allows for"]
