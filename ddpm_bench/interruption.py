@@ -1,6 +1,6 @@
 """Ctrl-C, whoever catches it first.
 
-While it compiles or runs a graph, MindSpore (seen in 2.10.0, CPU) puts a SIGINT handler of its own, in C, in the place
+While it compiles or runs a graph, MindSpore (2.7.0 to 2.10.0, CPU) puts a SIGINT handler of its own, in C, in the place
 of Python's. It sends the process SIGTERM, and from the first graph on it stays there, because each use saves the one
 before and uses nest. SIGTERM ends a Python process without a word: no checkpoint, no sentence. So here both signals
 mean the same. Python runs its handlers between two of its instructions, so what compiles in C ends first; and where

@@ -102,7 +102,7 @@ def test_junit_case_carries_the_claim_and_the_command(tmp_path: Path) -> None:
     write_junit(tmp_path / "verify.xml", [finding("failed", check=id_)])
     case = ET.parse(tmp_path / "verify.xml").getroot()[0][0]  # noqa: S314 - our own file
     assert case.get("name") == f"{id_} {select()[0].claim}"
-    assert case[0].text == "ddpm-bench verify"
+    assert case[0].text == "ddpm-bench verify\n# seed of the random inputs: 7"
 
 
 def published() -> dict[str, Any]:

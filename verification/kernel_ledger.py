@@ -6,8 +6,8 @@ worst that MindSpore's CPU kernels do, the least accurate of those met so far: i
 the naive formulas. A correct DDPM may be built on any of them, so no bound may be narrower.
 
 Source: `ddpm-bench doctor --kernels` with MindSpore 2.10.0, CPU, x86-64 with AVX-512: float32 against NumPy and SciPy
-in float64 on 400 000 points a row, float64 against mpmath on 4 000; figures rounded up in the second digit. Earlier
-figures of MindSpore 2.7.0 were the same. The float64 rows also cover a libm that is good to 2 units in the last place.
+in float64 on 400 000 points a row, float64 against mpmath on 4 000; figures rounded up in the second digit. MindSpore
+2.7.0 gives the same bits for all of them. The float64 rows also cover a libm that is good to 2 units in the last place.
 `beyond` says which kernels of another measurement are worse.
 """
 

@@ -125,7 +125,7 @@ def _case(finding: Finding) -> ET.Element:
     tags |= {"skipped": "skipped", "known_failure": "skipped"}
     if finding.status in tags:
         outcome = ET.SubElement(case, tags[finding.status], message=_printable(sentence(finding)))
-        outcome.text = _printable(finding.reproduce)
+        outcome.text = _printable(f"{finding.reproduce}\n# seed of the random inputs: {finding.seed}")
     return case
 
 
