@@ -8,7 +8,6 @@ or nothing was tested or compared; 4 the self-test found a hole in the judge; 13
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddpm_bench import interruption
+from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
-from ddpm_bench.errors import ConfigError, DdpmBenchError
+from ddpm_bench.errors import ConfigError
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import (
     DEVICES,
@@ -32,6 +33,7 @@ from ddpm_bench.terminal import (
     rooms_stand_together,
     say,
     sentences_of,
+    tinted,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +54,10 @@ MUTANTS = ("verification.mutants", "ddpm_bench.subject_mutants")
 """Where planted mistakes come from: the judge's own, and wrong versions of this DDPM, which need MindSpore."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+@click.group(
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.version_option(package_name="ddpm-bench")
 def cli() -> None:
     """A DDPM on MindSpore, a judge that checks it and a clock that times it."""
@@ -65,39 +70,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """The exit code of `ddpm-bench ARGUMENTS`; every expected error ends as one sentence on stderr."""
-    try:
+
+    def run() -> object:
         rooms_stand_together()
-        return int(cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False) or 0)
-    except click.exceptions.Exit as request:
-        return int(request.exit_code)
-    except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "ddpm-bench"
-        return complain(f"{error.format_message().rstrip('.')}; see `{verb} --help`", 2)
-    except (DdpmBenchError, click.ClickException) as error:
-        return complain(error.message if isinstance(error, click.ClickException) else str(error), 2)
-    except BrokenPipeError:  # the reader of our output (`| head`) has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (click.Abort, KeyboardInterrupt) as stop:
-        return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
+        return cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False)
+
+    return outcome(run)
 
 
 @cli.command()
 @click.option("--json", "json_file", type=File, help="Also write what was found there.")
-def doctor(json_file: Path | None) -> int:
+@click.option(
+    "--kernels", "ledger_file", type=File, help="Also measure how accurate operators are; FILE keeps history."
+)
+def doctor(json_file: Path | None, ledger_file: Path | None) -> int:
     """Probe this machine and its MindSpore for known traps, and print the remedy for each."""
     from rich.console import Console
 
     from benchmarks.measurement import BenchmarkError, write_record
+    from ddpm_bench import kernel_record
     from ddpm_bench.doctor_record import table
 
-    output_files(json_file)
+    output_files(json_file, ledger_file)
+    ledger = kernel_record.read(ledger_file) if ledger_file else None
     record, diagnoses = diagnosed()
     Console().print(table(diagnoses))
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
-    return int(any(diagnosis.severity == "broken" for diagnosis in diagnoses))
+    broken = any(diagnosis.severity == "broken" for diagnosis in diagnoses)
+    return 1 if broken else measure_kernels(ledger_file, ledger) if ledger_file else 0
+
+
+def measure_kernels(file: Path, before: dict[str, Any] | None) -> int:
+    """Measure every kernel, print what it does and what changed since the record `before`, and write it to `file`.
+
+    1 if a kernel is worse than the ledger by which the judge allows for errors, else 0.
+    """
+    from ddpm_bench import kernel_record
+    from verification.kernel_ledger import beyond
+
+    ledger = kernel_record.measured(before, environment(), tell=say)
+    kernel_record.write(file, ledger)
+    worse = beyond(ledger["kernels"])
+    print("\n".join(kernel_record.lines(ledger, worse)))
+    return int(bool(worse))
 
 
 def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
@@ -203,6 +220,9 @@ def judged(
 
     if subject == OWN:
         prepare()
+        from ddpm_bench.device import silence_recompilations
+
+        silence_recompilations()
     planned = plan(gate_specs(subject, mode=mode), checks)
     findings: list[Finding] = []
     subjects: list[Subject] = []
@@ -212,6 +232,7 @@ def judged(
         def note(finding: Finding) -> None:
             findings.append(finding)
             pace.at(len(findings))
+            interruption.check()
 
         for spec, chosen in planned:
             subjects.append(spec.make())
@@ -224,13 +245,17 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
 
     This project's own DDPM has every method, so a check skipped on it counts as failed.
     """
+    from verification import overview
     from verification.report import exit_code, sentence, summary
 
     for finding in findings:
-        if finding.status != "passed":
-            print(f"{finding.status.upper():8} {finding.check} on {finding.subject}: {sentence(finding)}")
-            print(f"         {finding.reproduce}")
-    print(summary(findings))
+        if finding.status not in ("passed", "skipped"):
+            colour = "red" if finding.status in overview.FAILING else "yellow"
+            print(f"{tinted(finding.status.upper(), colour)} {finding.check} on {finding.subject}: {sentence(finding)}")
+            print(f"    {finding.reproduce}")
+            print()
+    print("\n".join(overview.lines(findings)))
+    print(tinted(summary(findings), "green" if exit_code(findings) == 0 else "red"))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
     return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,12 @@ def chance_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def say(text: str) -> None:
     """A line about what is going on, on stderr so that output can be piped."""
     print(text, file=sys.stderr, flush=True)
+
+
+def tinted(text: str, colour: str) -> str:
+    """`text` in a `colour` of click's where standard output is a terminal that shows it and NO_COLOR is not set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
 
 
 def complain(sentence: str, code: int) -> int:

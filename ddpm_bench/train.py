@@ -11,12 +11,8 @@ bit.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +27,7 @@ from ddpm_bench.errors import ConfigError, DdpmBenchError
 from ddpm_bench.files import output_folder
 from ddpm_bench.generate import samples
 from ddpm_bench.images import write_grid, write_loss_curve
+from ddpm_bench.interruption import held
 from ddpm_bench.progress import Pace, Report
 from ddpm_bench.train_step import TrainStep
 from ddpm_bench.unet import UNet
@@ -150,7 +147,7 @@ def _look(trainer: Trainer) -> NDArray[np.float32]:
 def _loop(trainer: Trainer, file: Path, report: Report | None) -> None:
     """Step until the end or Ctrl-C, saving on the way; every checkpoint is of a step that was completed."""
     steps, first, pace = trainer.config.steps, trainer.step, Pace(report, trainer.config.steps)
-    with _interruption() as interrupted:
+    with held() as interrupted:
         while trainer.step < steps and not interrupted():
             trainer.advance()
             pace.at(trainer.step, float(np.mean(trainer.losses[-100:])))
@@ -164,29 +161,6 @@ def _loop(trainer: Trainer, file: Path, report: Report | None) -> None:
             f"stopped after step {trainer.step} of {steps}, which is saved in {file}: "
             f"continue with `ddpm-bench train --resume --out {file.parent}`"
         )
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back so that a step ends whole: yields whether one came. A second one interrupts at once.
-
-    Python handles signals in its main thread only; in another one nothing is changed.
-    """
-    came: list[int] = []
-
-    def note(signum: int, _: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(signum)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Trainer:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +33,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ([], "--help"),
         (["trian"], "trian"),
         (["verify", "--moed", "both"], "--mode"),
         (["verify", "--mode", "fast"], "pynative"),
@@ -49,6 +53,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["sample", "--checkpoint", "absent.safetensors", "--out", "x"], "absent.safetensors"),
         (["compare", "absent.json", "absent.json"], "absent.json"),
         (["report", "absent.json"], "absent.json"),
+        (["doctor", "--kernels", "."], "directory"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -80,6 +85,43 @@ def test_mistake_in_a_configuration_is_one_sentence(
     assert run("train", "--config", file, "--out", tmp_path / "out") == 2
     assert told in sentence(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_ledger_that_is_another_file_is_refused_before_any_probing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(records.bench(records.measurement())))
+    before = file.read_text()
+    assert run("doctor", "--kernels", file) == 2
+    assert "bench.json is not a ledger of kernels" in sentence(capsys)
+    assert file.read_text() == before
+
+
+def test_kernel_worse_than_the_judge_allows_is_told_and_exits_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"op": "exp", "dtype": "float32", "device": "CPU", "mode": "graph", "reach": 8.0, "ulps": 9.0}
+    row |= {"hull": [[1.0, 1e-3]], "not_finite": 0, "digest": "a"}
+    monkeypatch.setattr("ddpm_bench.kernel_record.ask", lambda _: {"kernels": [row]})
+    assert cli.measure_kernels(tmp_path / "kernels.json", None) == 1
+    assert "worse than the judge allows for: exp float32 up to 8" in capsys.readouterr().out
+    monkeypatch.setattr("ddpm_bench.kernel_record.ask", lambda _: {"kernels": [row | {"hull": [[1.0, 1e-7]]}]})
+    assert cli.measure_kernels(tmp_path / "kernels.json", None) == 0
+    assert json.loads((tmp_path / "kernels.json").read_text())["environment"]["numpy"]
+
+
+def test_reader_that_stops_reading_is_no_failure() -> None:
+    """As `| head` does."""
+    script = Path(sys.executable).with_name("ddpm-bench")
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    with subprocess.Popen(
+        [str(script), "verify", "--list"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, said = process.communicate()
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_folder_without_images_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -113,6 +113,24 @@ def test_options_given_by_hand_replace_the_gate(house: types.ModuleType) -> None
         gate_specs("house_of_subjects:make", mode="eager")
 
 
+def test_each_subject_of_a_gate_is_written_so_that_it_alone_is_made_again(house: types.ModuleType) -> None:
+    specs = gate_specs("house_of_subjects:plain")
+    assert [spec.text for spec in specs] == ["house_of_subjects:plain()", 'house_of_subjects:plain(variance="beta")']
+    for spec in specs:
+        assert gate_specs(spec.text) == [spec]
+
+
+def test_module_in_the_working_directory_is_found_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "subject_found_here.py").write_text("make = lambda: 'made here'\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert load_subject("subject_found_here:make") == "made here"
+    assert sys.path.index(str(tmp_path)) == len(sys.path) - 1
+
+
 def test_module_without_a_gate_has_one_subject() -> None:
     assert [spec.text for spec in gate_specs(REFERENCE, mode="both")] == [REFERENCE]
 

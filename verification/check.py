@@ -47,6 +47,9 @@ TIERS = ("quick", "full")
 QUICK_LEVEL = 3  # L0 tables, L1 maps, L2 identities, L3 identified samplers; above: statistics, training
 
 
+LACKS, LACKS_TOO = "the subject has no ", " and no "  # why a check is skipped
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One comparison: `observed` error against the `allowed` one, both in the units of the compared quantity.
@@ -239,7 +242,7 @@ def _name(subject: Subject, spec: str) -> str:
 def _missing(each: Check, subject: Subject) -> str:
     """Why the check cannot run on this subject, or nothing. None counts as missing: a schedule not declared."""
     missing = [name for name in each.needs if getattr(subject, name, None) is None]
-    return f"the subject has no {' and no '.join(missing)}" if missing else ""
+    return LACKS + LACKS_TOO.join(missing) if missing else ""
 
 
 def _collect(each: Check, subject: Subject, found: list[Evidence]) -> tuple[str, str]:

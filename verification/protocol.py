@@ -14,10 +14,11 @@ import ast
 import importlib
 import inspect
 import json
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -172,16 +173,20 @@ class Subject(Identity, Protocol):
 class SubjectSpec:
     """How a subject is made, in a form that fits on a command line: `module:factory` or
     `module:factory(name=literal, ...)`.
+
+    `alone`: written with brackets even if there is nothing in them, `module:factory()`, which means the subject that
+    the factory makes by default and not all those of the module's `GATE`.
     """  # fmt: skip
 
     reference: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def text(self) -> str:
         """What `--subject` takes to make this subject again."""
         inside = ", ".join(f"{name}={_literal(value)}" for name, value in self.options.items())
-        return f"{self.reference}({inside})" if inside else self.reference
+        return f"{self.reference}({inside})" if inside or self.alone else self.reference
 
     @property
     def label(self) -> str:
@@ -228,16 +233,17 @@ def load_subject(text: str, **options: Any) -> Subject:
 def gate_specs(text: str, *, mode: str = "") -> list[SubjectSpec]:
     """The subjects that a run over `text` judges.
 
-    One, unless the module has a tuple `GATE` of keyword dictionaries and `text` gives no options of its own: then one
-    for each. `mode` ("graph", "pynative", "both") multiplies them if the factory has a parameter `mode`, and is
+    One, unless the module has a tuple `GATE` of keyword dictionaries and `text` has no brackets: then one for each.
+    `mode` ("graph", "pynative", "both") multiplies them if the factory has a parameter `mode`, and is
     otherwise without effect, because there is nothing to choose.
     """
     spec = parse_spec(text)
     factory = load_factory(spec.reference)
     gate: Sequence[Mapping[str, Any]] = getattr(_module(spec.reference), "GATE", ({},))
-    choices = [spec.options] if spec.options else list(gate)
+    choices = [spec.options] if spec.alone else list(gate)
     modes = _modes(mode) if mode and _takes(factory, "mode") and "mode" not in spec.options else [{}]
-    return [SubjectSpec(spec.reference, {**choice, **chosen}) for chosen in modes for choice in choices]
+    alone = spec.alone or len(choices) > 1
+    return [SubjectSpec(spec.reference, {**choice, **chosen}, alone) for chosen in modes for choice in choices]
 
 
 def _modes(mode: str) -> list[dict[str, str]]:
@@ -262,7 +268,7 @@ def parse_spec(text: str) -> SubjectSpec:
             f"--subject {text!r} is not of the form module:factory; give for instance "
             "verification.reference:ReferenceSubject"
         )
-    return SubjectSpec(reference, _keywords(text, f"f({inside}") if bracket else {})
+    return SubjectSpec(reference, _keywords(text, f"f({inside}") if bracket else {}, bool(bracket))
 
 
 def _is_dotted(name: str) -> bool:
@@ -301,7 +307,10 @@ def load_factory(reference: str) -> Callable[..., Any]:
 
 
 def _module(reference: str) -> Any:
+    """The module, which may lie in the working directory: a script's path does not begin there, as `python -m` does."""
     name = reference.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # at the end, so that nothing installed is hidden
     try:
         return importlib.import_module(name)
     except ImportError as error:
