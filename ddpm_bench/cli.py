@@ -37,7 +37,6 @@ from ddpm_bench.terminal import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.cases import Case
     from benchmarks.runner import Plan
     from ddpm_bench.doctor_record import Diagnosis
     from verification.check import Check, Finding
@@ -151,7 +150,7 @@ def verify(
     list_only: bool,
 ) -> int:
     """Check a DDPM against mathematics derived another way; by default this one."""
-    from verification import check, randomness, report
+    from verification import check, overview, randomness, report
     from verification import known_failures as known
     from verification.protocol import VerificationError
 
@@ -165,7 +164,8 @@ def verify(
         if not checks:
             return complain(f"no check of tier {tier} matches {only!r}; see `ddpm-bench verify --list`", 3)
         if list_only:
-            return list_checks(checks)
+            print(overview.listing(checks))
+            return 0
         output_files(json_file, junit_file)
         expected = known.load_known_failures(known_failures) if known_failures else None
         findings, subjects = judged(subject, mode, checks, expected, seed=chance.seed, profile=profile)
@@ -196,14 +196,6 @@ def self_tested(json_file: Path | None) -> int:
             report.write_json(json_file, record)
     self_test_table.show(record, Console())
     return result.exit_code
-
-
-def list_checks(checks: Sequence[Check]) -> int:
-    """Print what each check claims, and where the claim is from."""
-    for each in checks:
-        print(f"{each.id:18} L{each.level}  {each.claim} ({each.source})")
-    print(f"{len(checks)} checks")
-    return 0
 
 
 def judged(
@@ -252,12 +244,11 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
         if finding.status not in ("passed", "skipped"):
             colour = "red" if finding.status in overview.FAILING else "yellow"
             print(f"{tinted(finding.status.upper(), colour)} {finding.check} on {finding.subject}: {sentence(finding)}")
-            print(f"    {finding.reproduce}")
-            print()
+            print(f"    {finding.reproduce}\n")
     print("\n".join(overview.lines(findings)))
     print(tinted(summary(findings), "green" if exit_code(findings) == 0 else "red"))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
-    return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
+    return exit_code(findings) or int(skipped)
 
 
 def environment() -> dict[str, str | int]:
@@ -289,7 +280,9 @@ def bench(
     list_only: bool,
 ) -> int:
     """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers."""
-    from benchmarks import cases, runner
+    from rich.console import Console
+
+    from benchmarks import cases, runner, summary, terminal
     from benchmarks import history as store
     from benchmarks.measurement import BenchmarkError, write_record
 
@@ -297,7 +290,8 @@ def bench(
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     if list_only:
-        return list_cases(chosen)
+        print(terminal.listing(chosen))
+        return 0
     with sentences_of(BenchmarkError):
         plan = runner.plan(
             chosen if only else None,
@@ -314,20 +308,14 @@ def bench(
             write_record(json_file, record)
         if history:
             say(f"added to {store.append(history, record)}")
-    return print_timings(record)
-
-
-def list_cases(chosen: Sequence[Case]) -> int:
-    """Print what each case does in one call."""
-    for case in chosen:
-        print(f"{case.id:28} {case.work:g} {case.unit} a call; {', '.join(f'{k} {v}' for k, v in case.params.items())}")
-    print(f"{len(chosen)} cases")
-    return 0
+    Console().print(terminal.table(record))
+    return summary.exit_code(record)
 
 
 def timed(plan: Plan, tuning: str) -> dict[str, Any]:
     """The record of a run of the clock, with a progress bar."""
     from benchmarks import runner
+    from ddpm_bench import remedy
     from ddpm_bench.progress import Progress, shown
 
     with shown("timing") as report:
@@ -335,35 +323,7 @@ def timed(plan: Plan, tuning: str) -> dict[str, Any]:
         def note(done: int, total: int, left: float, _: str) -> None:
             report(Progress(done, total, left))
 
-        return runner.run(plan, reference=REFERENCE, tunings=settings_of(tuning), on_progress=note)
-
-
-def settings_of(tuning: str) -> dict[str, dict[str, str | None]]:
-    """The variables that each setting means: "stock" is MindSpore as it comes, "tuned" avoids slow convolutions."""
-    from ddpm_bench import remedy
-
-    known: dict[str, dict[str, str | None]] = {"stock": {}, "tuned": dict(remedy.variables(say))}
-    return known if tuning == "both" else {tuning: known[tuning]}
-
-
-def print_timings(record: dict[str, Any]) -> int:
-    """Print the table of a bench record, and return its exit code."""
-    from rich.console import Console
-
-    from benchmarks.terminal import table
-
-    Console().print(table(record))
-    return timing_code(record)
-
-
-def timing_code(record: dict[str, Any]) -> int:
-    """0 when all that ran gave a number, 1 when a gate refused one, 3 when there is no number at all."""
-    from benchmarks.summary import rows
-
-    found = rows(record)
-    if any(row.invalid for row in found):
-        return 1
-    return 0 if any(row.seconds for row in found) else 3
+        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=note)
 
 
 @cli.command()
@@ -374,15 +334,13 @@ def timing_code(record: dict[str, Any]) -> int:
 def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
     """Say for each case of two bench records whether it became slower, with the interval."""
     from benchmarks import compare as comparison
+    from benchmarks import terminal
     from benchmarks.measurement import BenchmarkError, read_record, write_record
 
     output_files(json_file)
     with sentences_of(BenchmarkError):
         record = comparison.compare_records(read_record(old), read_record(new), effect)
-    for verdict in record["verdicts"]:
-        ratio = "" if verdict["ratio"] is None else f"{verdict['ratio']:.4f}, "
-        where = ", ".join(verdict["params"].values())
-        print(f"{verdict['label']:13} {verdict['case']} ({where}): {ratio}{verdict['why']}")
+    print("\n".join(terminal.verdicts(record)))
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
@@ -416,7 +374,7 @@ def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path 
 def run(quick: bool, out: Path) -> int:
     """The main job: time, probe and judge this DDPM on this machine, and leave one page, report.html."""
     from benchmarks import report as pages
-    from benchmarks import runner
+    from benchmarks import runner, summary
     from benchmarks.measurement import BenchmarkError, write_record
     from verification import report as verification_report
     from verification.check import select
@@ -433,7 +391,7 @@ def run(quick: bool, out: Path) -> int:
         write_record(folder / "verify.json", verify_record)
         content = pages.page([verify_record, bench_record, doctor_record])
         pages.write(folder / "report.html", pages.html(content))
-    code = conclude(OWN, findings) or timing_code(bench_record)
+    code = conclude(OWN, findings) or summary.exit_code(bench_record)
     print(f"{pages.headline(content)}\n{folder / 'report.html'}")
     return code
 

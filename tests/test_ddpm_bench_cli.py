@@ -235,18 +235,6 @@ def test_room_from_elsewhere_stops_the_program(
     assert "benchmarks" in told
 
 
-@pytest.mark.parametrize(
-    ("rows", "code"),
-    [
-        ([records.measurement()], 0),
-        ([records.measurement(), records.measurement(case="other", seconds=[], invalid="zeros came back")], 1),
-        ([], 3),
-    ],
-)
-def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
-    assert cli.timing_code(records.bench(*rows)) == code
-
-
 REFERENCE = "verification.reference:ReferenceSubject(num_timesteps=3)"
 
 

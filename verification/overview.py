@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from verification.check import CHECKS, LACKS, LACKS_TOO, Finding
+from verification.check import CHECKS, LACKS, LACKS_TOO, Check, Finding
 
 LEVELS = ("tables", "maps", "identities", "samplers, networks", "statistics", "training")
 """What the levels of checks are about, by number."""
@@ -144,3 +144,9 @@ def _row(level: Level) -> str:
 def _few(checks: Sequence[str]) -> str:
     more = f" and {len(checks) - SHOWN} more" if len(checks) > SHOWN else ""
     return ", ".join(checks[:SHOWN]) + more
+
+
+def listing(checks: Sequence[Check]) -> str:
+    """What each of `checks` claims, and where the claim is from, a line each; then how many they are."""
+    lines = [f"{each.id:18} L{each.level}  {each.claim} ({each.source})" for each in checks]
+    return "\n".join([*lines, f"{len(checks)} checks"])
