@@ -39,7 +39,7 @@ from verification.draws import (
 from verification.identification import as_input
 from verification.oracle_gaussian import Array, GaussianChain, Integers, ancestral_coefficients, ancestral_law
 from verification.oracle_mixture import sampler_cdf
-from verification.protocol import Subject, dtype_of
+from verification.protocol import EpsModel, Subject, dtype_of
 from verification.significance import Account, cdf_design, cdf_gap, counts_design, pearson, squares_design
 from verification.step_rounding import ancestral_bounds
 from verification.tolerance import unit_roundoff
@@ -131,18 +131,17 @@ def coordinates(drawn: Draws) -> GaussianChain:
     return GaussianChain(drawn.tables, COORDINATE_MEANS, COORDINATE_DEVIATIONS**2)
 
 
-class sampled_model:  # noqa: N801 - a function with a memory: what is asked is the judge's own affair
-    """The best eps for the data of the sampler's batch."""
+def sampled_model(drawn: Draws) -> EpsModel:
+    """The best model for the data of the sampler's batch, where all images are at one t."""
+    chain = coordinates(drawn)
 
-    def __init__(self, drawn: Draws) -> None:
-        self._drawn, self._chain = drawn, coordinates(drawn)
-
-    def __call__(self, x_t: Array, t: Integers) -> Array:
-        """eps_hat for x_t (B, 1, 4, 4), all at t[0]."""
+    def answer(x_t: Array, t: Integers) -> Array:
         flat, step = rows(x_t), int(np.asarray(t)[0])
-        gaussian = self._chain.eps_hat(flat[:, SAMPLED] @ ROTATION.T, step) @ ROTATION
-        mixture = MIXTURE.eps_hat(self._drawn.tables, flat[:, SAMPLED.stop :], step)
-        return as_input(self._drawn.subject, np.concatenate([gaussian, mixture], axis=1).reshape(x_t.shape))
+        gaussian = chain.eps_hat(flat[:, SAMPLED] @ ROTATION.T, step) @ ROTATION
+        mixture = MIXTURE.eps_hat(drawn.tables, flat[:, SAMPLED.stop :], step)
+        return as_input(drawn.subject, np.concatenate([gaussian, mixture], axis=1).reshape(x_t.shape))
+
+    return answer
 
 
 def sampler_rounding(drawn: Draws) -> float:

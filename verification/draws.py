@@ -124,7 +124,7 @@ def draws(subject: Subject) -> Draws:
 
 
 def rows(values: Array) -> Array:
-    """Images (B, ...) as rows of pixels (B, 16), float64; `SubjectError` cannot come from here, only from `shaped`."""
+    """Images (B, 1, 4, 4) as rows of pixels, (B, 16) float64."""
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 

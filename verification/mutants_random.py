@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from verification.mutants import mutant
 from verification.protocol import Array, EpsModel
@@ -90,8 +91,6 @@ class BatchesAlike(OtherNoise):
 @mutant("R10", "x_T is uniform, of mean 0 and variance 1", ("SMP-9",))
 class UniformStart(OtherNoise):
     def spoilt(self, x_T: Array, z: Array) -> tuple[Array, Array]:
-        from scipy.special import ndtr
-
         return np.sqrt(12) * (ndtr(x_T) - 0.5), z
 
 
@@ -101,7 +100,7 @@ class StartAgain(OtherNoise):
         return x_T, np.concatenate([x_T[None], z[1:]])
 
 
-@mutant("R21", "the noise of each step is a tenth that of the one before", ("SMP-4", "RNG-1"))
+@mutant("R21", "the noise of each step has a tenth of the one before in it", ("SMP-4", "RNG-1"))
 class DependentSteps(OtherNoise):
     def spoilt(self, x_T: Array, z: Array) -> tuple[Array, Array]:
         return x_T, np.sqrt(1 - 0.1**2) * z + 0.1 * np.concatenate([x_T[None], z[:-1]])
