@@ -18,6 +18,7 @@ History of the layout. Schema 1: the first.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -244,5 +245,6 @@ def write_record(path: Path, record: Record) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise BenchmarkError(f"cannot write {path}: {error.strerror}") from None
+        with contextlib.suppress(OSError):  # a file system that refuses to write refuses this, too
+            temporary.unlink(missing_ok=True)
+        raise BenchmarkError(f"cannot write {path}: {error.strerror}; choose a place that can be written to") from None

@@ -164,3 +164,11 @@ def verified(verify: Record | None, bench: Record) -> str | None:
         if one != other:
             return f"it was verified with {key} {one} and timed with {other}"
     return None
+
+
+def exit_code(record: Record) -> int:
+    """0 when all that ran gave a number, 1 when a gate refused one, 3 when there is no number at all."""
+    found = rows(record)
+    if any(row.invalid for row in found):
+        return 1
+    return 0 if any(row.seconds for row in found) else 3

@@ -1,12 +1,13 @@
-"""A bench record as a table for the terminal; the page has the same and more."""
+"""Cases and records for the terminal; the page has the same and more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.cases import Case
 from benchmarks.formats import number, seconds
 from benchmarks.measurement import Record
 from benchmarks.summary import Row, rows
@@ -35,3 +36,23 @@ def _remarks(record: Record) -> Iterable[str]:
     for row in record["unavailable"]:
         yield f"{row.get('case', 'every case')} on {row['device']}, {row['mode']}: {row['reason']}"
     yield from record.get("notes", ())
+
+
+def verdicts(record: Record) -> list[str]:
+    """The verdicts of a compare record, a line each."""
+    return [_verdict(verdict) for verdict in record["verdicts"]]
+
+
+def _verdict(verdict: Record) -> str:
+    ratio = "" if verdict["ratio"] is None else f"{verdict['ratio']:.4f}, "
+    where = ", ".join(verdict["params"].values())
+    return f"{verdict['label']:13} {verdict['case']} ({where}): {ratio}{verdict['why']}"
+
+
+def listing(cases: Sequence[Case]) -> str:
+    """What each of `cases` does in one call, a line each; then how many they are."""
+    lines = [
+        f"{case.id:28} {case.work:g} {case.unit} a call; {', '.join(f'{k} {v}' for k, v in case.params.items())}"
+        for case in cases
+    ]
+    return "\n".join([*lines, f"{len(cases)} cases"])

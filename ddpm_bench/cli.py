@@ -8,7 +8,6 @@ or nothing was tested or compared; 4 the self-test found a hole in the judge; 13
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddpm_bench import interruption
+from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
-from ddpm_bench.errors import ConfigError, DdpmBenchError
+from ddpm_bench.errors import ConfigError
+from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import (
     DEVICES,
     File,
     Folder,
+    chance_options,
     complain,
     mode_option,
     modes_of,
@@ -30,10 +33,10 @@ from ddpm_bench.terminal import (
     rooms_stand_together,
     say,
     sentences_of,
+    tinted,
 )
 
 if TYPE_CHECKING:
-    from benchmarks.cases import Case
     from benchmarks.runner import Plan
     from ddpm_bench.doctor_record import Diagnosis
     from verification.check import Check, Finding
@@ -50,7 +53,10 @@ MUTANTS = ("verification.mutants", "ddpm_bench.subject_mutants")
 """Where planted mistakes come from: the judge's own, and wrong versions of this DDPM, which need MindSpore."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+@click.group(
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
 @click.version_option(package_name="ddpm-bench")
 def cli() -> None:
     """A DDPM on MindSpore, a judge that checks it and a clock that times it."""
@@ -63,38 +69,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """The exit code of `ddpm-bench ARGUMENTS`; every expected error ends as one sentence on stderr."""
-    try:
+
+    def run() -> object:
         rooms_stand_together()
-        return int(cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False) or 0)
-    except click.exceptions.Exit as request:
-        return int(request.exit_code)
-    except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "ddpm-bench"
-        return complain(f"{error.format_message().rstrip('.')}; see `{verb} --help`", 2)
-    except (DdpmBenchError, click.ClickException) as error:
-        return complain(error.message if isinstance(error, click.ClickException) else str(error), 2)
-    except BrokenPipeError:  # the reader of our output (`| head`) has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (click.Abort, KeyboardInterrupt) as stop:
-        return complain(str(stop.__cause__ or stop) or "interrupted", 130)  # click hides ours behind an Abort
+        return cli.main(arguments, prog_name="ddpm-bench", standalone_mode=False)
+
+    return outcome(run)
 
 
 @cli.command()
 @click.option("--json", "json_file", type=File, help="Also write what was found there.")
-def doctor(json_file: Path | None) -> int:
+@click.option(
+    "--kernels", "ledger_file", type=File, help="Also measure how accurate operators are; FILE keeps history."
+)
+def doctor(json_file: Path | None, ledger_file: Path | None) -> int:
     """Probe this machine and its MindSpore for known traps, and print the remedy for each."""
     from rich.console import Console
 
     from benchmarks.measurement import BenchmarkError, write_record
+    from ddpm_bench import kernel_record
     from ddpm_bench.doctor_record import table
 
+    output_files(json_file, ledger_file)
+    ledger = kernel_record.read(ledger_file) if ledger_file else None
     record, diagnoses = diagnosed()
     Console().print(table(diagnoses))
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
-    return int(any(diagnosis.severity == "broken" for diagnosis in diagnoses))
+    broken = any(diagnosis.severity == "broken" for diagnosis in diagnoses)
+    return 1 if broken else measure_kernels(ledger_file, ledger) if ledger_file else 0
+
+
+def measure_kernels(file: Path, before: dict[str, Any] | None) -> int:
+    """Measure every kernel, print what it does and what changed since the record `before`, and write it to `file`.
+
+    1 if a kernel is worse than the ledger by which the judge allows for errors, else 0.
+    """
+    from ddpm_bench import kernel_record
+    from verification.kernel_ledger import beyond
+
+    ledger = kernel_record.measured(before, environment(), tell=say)
+    kernel_record.write(file, ledger)
+    worse = beyond(ledger["kernels"])
+    print("\n".join(kernel_record.lines(ledger, worse)))
+    return int(bool(worse))
 
 
 def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
@@ -111,6 +130,7 @@ def diagnosed() -> tuple[dict[str, Any], list[Diagnosis]]:
 @mode_option
 @click.option("--tier", type=click.Choice(["quick", "full"]), default="quick", help="How much is checked.")
 @click.option("--only", default="*", metavar="PATTERN", help='Checks whose id matches, such as "FWD-*".')
+@chance_options
 @click.option("--known-failures", type=File, help="TOML file of failures that are known, with their reasons.")
 @click.option("--json", "json_file", type=File, help="Write the findings there.")
 @click.option("--junit", "junit_file", type=File, help="Write JUnit XML there, one test a finding.")
@@ -121,6 +141,8 @@ def verify(
     mode: str,
     tier: str,
     only: str,
+    seed: int | None,
+    profile: str,
     known_failures: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
@@ -128,25 +150,31 @@ def verify(
     list_only: bool,
 ) -> int:
     """Check a DDPM against mathematics derived another way; by default this one."""
-    from verification import check, report
+    from verification import check, overview, randomness, report
     from verification import known_failures as known
     from verification.protocol import VerificationError
 
     if self_test:
         refuse_all_but("json_file", "self_test", because="--self-test judges the checks, not a DDPM")
+        output_files(json_file)
         return self_tested(json_file)
     with sentences_of(VerificationError):
+        chance = randomness.chosen(seed, profile)
         checks = check.select(tier, only)
         if not checks:
             return complain(f"no check of tier {tier} matches {only!r}; see `ddpm-bench verify --list`", 3)
         if list_only:
-            return list_checks(checks)
+            print(overview.listing(checks))
+            return 0
+        output_files(json_file, junit_file)
         expected = known.load_known_failures(known_failures) if known_failures else None
-        findings, subjects = judged(subject, mode, checks, expected)
+        findings, subjects = judged(subject, mode, checks, expected, seed=chance.seed, profile=profile)
         if json_file:
             report.write_json(json_file, report.record(findings, subjects, tier=tier, environment=environment()))
         if junit_file:
             report.write_junit(junit_file, findings)
+    if chance.options:
+        print(f"to judge with the same random numbers again, add{chance.options}")
     return conclude(subject, findings)
 
 
@@ -170,18 +198,13 @@ def self_tested(json_file: Path | None) -> int:
     return result.exit_code
 
 
-def list_checks(checks: Sequence[Check]) -> int:
-    """Print what each check claims, and where the claim is from."""
-    for each in checks:
-        print(f"{each.id:18} L{each.level}  {each.claim} ({each.source})")
-    print(f"{len(checks)} checks")
-    return 0
-
-
 def judged(
-    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None
+    subject: str, mode: str, checks: Sequence[Check], known: KnownFailures | None, **chance: Any
 ) -> tuple[list[Finding], list[Subject]]:
-    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects."""
+    """The findings of `checks` on every subject that `subject` and `mode` name, and those subjects.
+
+    `chance`: the `seed` and `profile` of `run_checks`.
+    """
     from ddpm_bench.progress import Pace, shown
     from verification.check import run_checks
     from verification.plan import plan
@@ -189,6 +212,9 @@ def judged(
 
     if subject == OWN:
         prepare()
+        from ddpm_bench.device import silence_recompilations
+
+        silence_recompilations()
     planned = plan(gate_specs(subject, mode=mode), checks)
     findings: list[Finding] = []
     subjects: list[Subject] = []
@@ -198,10 +224,11 @@ def judged(
         def note(finding: Finding) -> None:
             findings.append(finding)
             pace.at(len(findings))
+            interruption.check()
 
         for spec, chosen in planned:
             subjects.append(spec.make())
-            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text)
+            run_checks(subjects[-1], chosen, known_failures=known, on_finding=note, spec=spec.text, **chance)
     return findings, subjects
 
 
@@ -210,15 +237,18 @@ def conclude(subject: str, findings: Sequence[Finding]) -> int:
 
     This project's own DDPM has every method, so a check skipped on it counts as failed.
     """
+    from verification import overview
     from verification.report import exit_code, sentence, summary
 
     for finding in findings:
-        if finding.status != "passed":
-            print(f"{finding.status.upper():8} {finding.check} on {finding.subject}: {sentence(finding)}")
-            print(f"         {finding.reproduce}")
-    print(summary(findings))
+        if finding.status not in ("passed", "skipped"):
+            colour = "red" if finding.status in overview.FAILING else "yellow"
+            print(f"{tinted(finding.status.upper(), colour)} {finding.check} on {finding.subject}: {sentence(finding)}")
+            print(f"    {finding.reproduce}\n")
+    print("\n".join(overview.lines(findings)))
+    print(tinted(summary(findings), "green" if exit_code(findings) == 0 else "red"))
     skipped = subject == OWN and any(finding.status == "skipped" for finding in findings)
-    return max(exit_code(findings), int(skipped)) if exit_code(findings) != 3 else 3
+    return exit_code(findings) or int(skipped)
 
 
 def environment() -> dict[str, str | int]:
@@ -250,7 +280,9 @@ def bench(
     list_only: bool,
 ) -> int:
     """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers."""
-    from benchmarks import cases, runner
+    from rich.console import Console
+
+    from benchmarks import cases, runner, summary, terminal
     from benchmarks import history as store
     from benchmarks.measurement import BenchmarkError, write_record
 
@@ -258,7 +290,8 @@ def bench(
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     if list_only:
-        return list_cases(chosen)
+        print(terminal.listing(chosen))
+        return 0
     with sentences_of(BenchmarkError):
         plan = runner.plan(
             chosen if only else None,
@@ -267,25 +300,22 @@ def bench(
             processes=processes,
             extent="quick" if quick else "full",
         )
+        output_files(json_file)
+        if history:
+            output_folder(history)
         record = timed(plan, tuning)
         if json_file:
             write_record(json_file, record)
         if history:
             say(f"added to {store.append(history, record)}")
-    return print_timings(record)
-
-
-def list_cases(chosen: Sequence[Case]) -> int:
-    """Print what each case does in one call."""
-    for case in chosen:
-        print(f"{case.id:28} {case.work:g} {case.unit} a call; {', '.join(f'{k} {v}' for k, v in case.params.items())}")
-    print(f"{len(chosen)} cases")
-    return 0
+    Console().print(terminal.table(record))
+    return summary.exit_code(record)
 
 
 def timed(plan: Plan, tuning: str) -> dict[str, Any]:
     """The record of a run of the clock, with a progress bar."""
     from benchmarks import runner
+    from ddpm_bench import remedy
     from ddpm_bench.progress import Progress, shown
 
     with shown("timing") as report:
@@ -293,35 +323,7 @@ def timed(plan: Plan, tuning: str) -> dict[str, Any]:
         def note(done: int, total: int, left: float, _: str) -> None:
             report(Progress(done, total, left))
 
-        return runner.run(plan, reference=REFERENCE, tunings=settings_of(tuning), on_progress=note)
-
-
-def settings_of(tuning: str) -> dict[str, dict[str, str | None]]:
-    """The variables that each setting means: "stock" is MindSpore as it comes, "tuned" avoids slow convolutions."""
-    from ddpm_bench import remedy
-
-    known: dict[str, dict[str, str | None]] = {"stock": {}, "tuned": dict(remedy.variables(say))}
-    return known if tuning == "both" else {tuning: known[tuning]}
-
-
-def print_timings(record: dict[str, Any]) -> int:
-    """Print the table of a bench record, and return its exit code."""
-    from rich.console import Console
-
-    from benchmarks.terminal import table
-
-    Console().print(table(record))
-    return timing_code(record)
-
-
-def timing_code(record: dict[str, Any]) -> int:
-    """0 when all that ran gave a number, 1 when a gate refused one, 3 when there is no number at all."""
-    from benchmarks.summary import rows
-
-    found = rows(record)
-    if any(row.invalid for row in found):
-        return 1
-    return 0 if any(row.seconds for row in found) else 3
+        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=note)
 
 
 @cli.command()
@@ -332,14 +334,13 @@ def timing_code(record: dict[str, Any]) -> int:
 def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
     """Say for each case of two bench records whether it became slower, with the interval."""
     from benchmarks import compare as comparison
+    from benchmarks import terminal
     from benchmarks.measurement import BenchmarkError, read_record, write_record
 
+    output_files(json_file)
     with sentences_of(BenchmarkError):
         record = comparison.compare_records(read_record(old), read_record(new), effect)
-    for verdict in record["verdicts"]:
-        ratio = "" if verdict["ratio"] is None else f"{verdict['ratio']:.4f}, "
-        where = ", ".join(verdict["params"].values())
-        print(f"{verdict['label']:13} {verdict['case']} ({where}): {ratio}{verdict['why']}")
+    print("\n".join(terminal.verdicts(record)))
     if json_file:
         with sentences_of(BenchmarkError):
             write_record(json_file, record)
@@ -357,6 +358,7 @@ def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path 
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
+        output_files(html_file, markdown_file)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
@@ -372,9 +374,8 @@ def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path 
 def run(quick: bool, out: Path) -> int:
     """The main job: time, probe and judge this DDPM on this machine, and leave one page, report.html."""
     from benchmarks import report as pages
-    from benchmarks import runner
+    from benchmarks import runner, summary
     from benchmarks.measurement import BenchmarkError, write_record
-    from ddpm_bench.files import output_folder
     from verification import report as verification_report
     from verification.check import select
 
@@ -390,7 +391,7 @@ def run(quick: bool, out: Path) -> int:
         write_record(folder / "verify.json", verify_record)
         content = pages.page([verify_record, bench_record, doctor_record])
         pages.write(folder / "report.html", pages.html(content))
-    code = conclude(OWN, findings) or timing_code(bench_record)
+    code = conclude(OWN, findings) or summary.exit_code(bench_record)
     print(f"{pages.headline(content)}\n{folder / 'report.html'}")
     return code
 

@@ -13,6 +13,8 @@ Everything that depends on the MindSpore version, or that a version got wrong, i
 * `whole_graph` (2.7.0 to 2.10.0): `set_context(mode=…)` is being retired but is the only whole-graph switch.
 * `_tune` (2.7.0 to 2.10.0, CPU): the runtime's threads spin, so on few cores a result waits for a scheduler tick. May
   go when PyNative runs as fast without it.
+* `silence_recompilations` (2.7.0 to 2.10.0): `mindspore.jit` warns whenever a function is compiled for a second
+  object. May go when it does not.
 * `peak_memory` (2.7.0 to 2.10.0, CPU): memory statistics are all zero. May go when they are not.
 
 The convolution trap has to be dealt with before MindSpore is imported: see `remedy.py`.
@@ -24,6 +26,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,9 +87,9 @@ def _set_device(device: str) -> None:
     try:
         mindspore.set_device(device)
     except RuntimeError:
-        if _current_device() != device:
+        if current_device() != device:
             raise ConfigError(
-                f"operators have run on {_current_device()} already, so MindSpore cannot move to {device}: "
+                f"operators have run on {current_device()} already, so MindSpore cannot move to {device}: "
                 "choose the device first, or start a new process"
             ) from None
 
@@ -161,6 +164,25 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+RECOMPILATION = re.compile(r"^The .* has been compiled again\. ")
+"""How the warning begins that `mindspore.jit` gives for each further subject, network or shape in one process."""
+
+
+def silence_recompilations() -> None:
+    """Keep that one warning out of MindSpore's Python log; all else is logged as before.
+
+    It advises to make a function once; whoever judges several subjects in one process has to make it for each.
+    """
+    logger = mindspore.log._get_logger()  # the only way to it: the module logs through functions
+    if not any(isinstance(each, _WithoutRecompilations) for each in logger.filters):
+        logger.addFilter(_WithoutRecompilations())
+
+
+class _WithoutRecompilations(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return RECOMPILATION.match(record.getMessage()) is None
 
 
 def compiled(function: Function, mode: str) -> Function:
@@ -307,7 +329,7 @@ def _chain(matrix: mindspore.Tensor, operators: int) -> tuple[float, float]:
 
 def peak_memory() -> int | str:
     """Largest number of bytes MindSpore has held on its device, or "n/a: …" with the reason where it cannot say."""
-    if _current_device() == "CPU":
+    if current_device() == "CPU":
         return "n/a: MindSpore's memory statistics are zero on CPU; see peak resident memory"
     return int(mindspore.runtime.max_memory_allocated())
 
@@ -325,5 +347,6 @@ def peak_resident_memory() -> int | str:
     return int(kilobytes[0]) * 1024 if kilobytes else "n/a: /proc/self/status has no VmHWM line"
 
 
-def _current_device() -> str:
+def current_device() -> str:
+    """The device that operators run on: CPU, GPU or Ascend."""
     return str(mindspore.get_context("device_target"))

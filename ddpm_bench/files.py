@@ -33,6 +33,16 @@ def output_folder(path: Path | str) -> Path:
     return folder
 
 
+def output_files(*paths: Path | None) -> None:
+    """See that each of `paths` that is not None can be written, its folder made if it is not there.
+
+    Raises `ConfigError` before any work is spent.
+    """
+    for path in paths:
+        if path is not None:
+            output_folder(path.parent)
+
+
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """A temporary path to write to; when the block ends without an error the file takes the name `path`.

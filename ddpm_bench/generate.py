@@ -6,7 +6,7 @@ batches of a fixed size, because a new shape would be compiled anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,7 @@ def generate(
     when `out` cannot be written, and when it holds samples already.
     """
     saved = checkpoint.load(file)
+    steps = _checked(saved.config, count, sampler, steps)
     folder = output_folder(out)
     if (folder / "grid.png").exists() or (folder / "images").exists():
         raise ConfigError(f"{out} already holds samples: name another folder with --out")
@@ -81,24 +82,39 @@ def samples(
 
     Raises `ConfigError` for an unknown sampler, a number of images or steps out of range, and weights that do not fit.
     """
+    steps = _checked(config, count, sampler, steps)
+    chain = _chain(config, weights, sampler, steps)
+    shape = (config.network.in_channels, config.network.image_size, config.network.image_size)
+    pace = Pace(report, -(-count // BATCH) * steps)
+    made: list[NDArray[np.float32]] = []
+    for index, (x_T, rng) in enumerate(batches(count, shape, seed)):
+        progress = _offset(pace, index * steps)
+        made.append(chain(x_T, seed=rng, progress=progress).x_0.asnumpy())
+    images: NDArray[np.float32] = np.concatenate(made)[:count]
+    return images
+
+
+def _checked(config: TrainConfig, count: int, sampler: str, steps: int | None) -> int:
+    """The number of steps to take. Raises `ConfigError` for what nobody can sample."""
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
     if count < 1:
         raise ConfigError(f"the number of images is {count}, expected at least 1")
     steps = config.diffusion.num_timesteps if steps is None else steps
-    chain = _chain(config, weights, sampler, steps)
+    strided_timesteps(config.diffusion.num_timesteps, steps)  # raises for a number out of range
+    return steps
+
+
+def batches(count: int, shape: tuple[int, ...], seed: int) -> Iterator[tuple[NDArray[np.float32], np.random.Generator]]:
+    """How `samples` begins each of the batches that make `count` images of `shape` from `seed`.
+
+    Yields x_T (B, *shape) and the generator from which that batch's chain draws on. B is the same for all, at most
+    `BATCH`; the last batch makes some images too many.
+    """
     size = min(count, BATCH)
-    batches = -(-count // size)
-    pace = Pace(report, batches * steps)
-    shape = (size, config.network.in_channels, config.network.image_size, config.network.image_size)
-    made: list[NDArray[np.float32]] = []
-    for index in range(batches):
+    for index in range(-(-count // size)):
         rng = np.random.default_rng([seed, index])
-        x_T = rng.standard_normal(shape, dtype=np.float32)
-        progress = _offset(pace, index * steps)
-        made.append(chain(x_T, seed=rng, progress=progress).x_0.asnumpy())
-    images: NDArray[np.float32] = np.concatenate(made)[:count]
-    return images
+        yield rng.standard_normal((size, *shape), dtype=np.float32), rng
 
 
 def _offset(pace: Pace, before: int) -> Callable[[int, int], None]:

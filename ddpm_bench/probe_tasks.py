@@ -230,4 +230,17 @@ def _median_addition() -> float:
     return float(np.median(seconds))
 
 
-TASKS: dict[str, Callable[[], dict[str, Any]]] = {"convolution": convolution, "traits": traits, "modes": modes}
+def kernels() -> dict[str, Any]:
+    """The accuracy of every operator; see `kernels.py`."""
+    from ddpm_bench.kernels import measure  # SciPy's and mpmath's import is not worth a second to the other questions
+
+    device.configure()
+    return {"kernels": measure()}
+
+
+TASKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "convolution": convolution,
+    "traits": traits,
+    "modes": modes,
+    "kernels": kernels,
+}

@@ -106,6 +106,12 @@ def variables(say: Callable[[str], None] | None = None) -> dict[str, str]:
     return dict(_applied) if _applied or _curable(say) is None else {VARIABLE: VALUE}
 
 
+def settings(tuning: str, say: Callable[[str], None] | None = None) -> dict[str, dict[str, str | None]]:
+    """The variables that a setting means: "stock" is MindSpore as it comes, "tuned" has `variables`; "both" is both."""
+    known: dict[str, dict[str, str | None]] = {"stock": {}, "tuned": dict(variables(say))}
+    return known if tuning == "both" else {tuning: known[tuning]}
+
+
 def _curable(say: Callable[[str], None] | None) -> Convolution | None:
     """The timing of convolutions if they are slow here, the cap cures them, and nobody has set it."""
     if any(os.environ.get(name) for name in SAME_MEANING):

@@ -145,6 +145,11 @@ def eps_predictor(network: Callable[[Tensor, Tensor], Tensor], diffusion: Any) -
     return eps_model
 
 
+def drawn_noise(rng: np.random.Generator, total: int, x: Tensor) -> Iterator[Tensor]:
+    """The noise of `total` steps of `x`, each drawn from `rng` when it is asked for, in the shape and dtype of x."""
+    return (Tensor(rng.standard_normal(x.shape), x.dtype) for _ in range(total))
+
+
 class Compiled:
     """A Cell whose methods are each compiled at their first use and kept; its attributes are the Cell's own.
 
@@ -209,8 +214,7 @@ class _Record:
 def _noise(z: Array | None, seed: Seed, total: int, x: Tensor) -> Iterator[Tensor]:
     """The noise of `total` steps of `x`: what is given, or one draw after another, so that only one is held."""
     if z is None:
-        rng = np.random.default_rng(seed)
-        return (Tensor(rng.standard_normal(x.shape), x.dtype) for _ in range(total))
+        return drawn_noise(np.random.default_rng(seed), total, x)
     if tuple(z.shape) != (total, *x.shape):
         raise ShapeError(f"z has shape {tuple(z.shape)}; {total} steps of x {x.shape} need {(total, *x.shape)}")
     steps = _numpy(z)

@@ -27,6 +27,7 @@ from ddpm_bench.sample import EpsModel as TensorModel
 from ddpm_bench.schedule import make_schedule, strided_timesteps
 from ddpm_bench.subject_modes import EXECUTE, executable
 from ddpm_bench.subject_network import GenericNetwork
+from ddpm_bench.subject_random import RandomDraws
 from ddpm_bench.unet import UNet
 
 Array = npt.NDArray[Any]
@@ -56,7 +57,7 @@ TABLES: Final = (
 )
 
 
-class MindSporeSubject:
+class MindSporeSubject(RandomDraws):
     """The DDPM of this package with the given choices.
 
     `schedule`, `num_timesteps`: as `make_schedule` takes them. `variance`, `clip_x_0`, `parameterization`: as
@@ -232,13 +233,6 @@ class MindSporeSubject:
             return differentiate(w, x_0, t, eps)
 
         return executable(gradient, self.mode)
-
-    def draw_timesteps(self, n: int, seed: int) -> Array:
-        """The (n,) time steps of a training batch, drawn where training draws them."""
-        from ddpm_bench.train import draw_batch  # plots and progress bars come with it
-
-        nothing = np.empty((1, 0), np.float32)
-        return draw_batch(np.random.default_rng(seed), nothing, n, self.num_timesteps).t
 
     def ema(self, values: Array, decay: float) -> Array:
         """The moving average (D,) after `values` (K, D), by the update that training makes."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -19,10 +21,43 @@ DEVICES = ("CPU", "GPU", "Ascend")
 File = click.Path(path_type=Path, dir_okay=False)
 Folder = click.Path(path_type=Path, file_okay=False)
 
+PROFILES = ("gate", "nightly")
+
+mode_option = click.option(
+    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
+)
+
+
+def modes_of(choice: str) -> tuple[str, ...]:
+    """The execution modes that `--mode` names."""
+    return MODES if choice == "both" else (choice,)
+
+
+def chance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--seed` and `--profile`, which say what the judge's random inputs are and what they may cost."""
+    seed = click.option(
+        "--seed",
+        type=click.IntRange(0),
+        help="All random inputs of the checks follow from it. [default: 0 in the gate, a fresh one nightly]",
+    )
+    profile = click.option(
+        "--profile",
+        type=click.Choice(PROFILES),
+        default="gate",
+        help="nightly: ten times the examples, kept in .hypothesis, and a false alarm in 1e4 runs, not 1e6.",
+    )
+    return seed(profile(command))
+
 
 def say(text: str) -> None:
     """A line about what is going on, on stderr so that output can be piped."""
     print(text, file=sys.stderr, flush=True)
+
+
+def tinted(text: str, colour: str) -> str:
+    """`text` in a `colour` of click's where standard output is a terminal that shows it and NO_COLOR is not set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, fg=colour)
 
 
 def complain(sentence: str, code: int) -> int:
@@ -75,13 +110,3 @@ def refuse_all_but(*allowed: str, because: str) -> None:
         given = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
         if given and option.name not in allowed:
             raise click.UsageError(f"{because}: leave out {option.opts[0]}", ctx=context)
-
-
-mode_option = click.option(
-    "--mode", type=click.Choice([*MODES, "both"]), default="both", help="How MindSpore runs the code."
-)
-
-
-def modes_of(choice: str) -> tuple[str, ...]:
-    """The execution modes that `--mode` names."""
-    return MODES if choice == "both" else (choice,)

@@ -11,12 +11,8 @@ bit.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +27,12 @@ from ddpm_bench.errors import ConfigError, DdpmBenchError
 from ddpm_bench.files import output_folder
 from ddpm_bench.generate import samples
 from ddpm_bench.images import write_grid, write_loss_curve
+from ddpm_bench.interruption import held
 from ddpm_bench.progress import Pace, Report
 from ddpm_bench.train_step import TrainStep
 from ddpm_bench.unet import UNet
 
-__all__ = ["TrainConfig", "TrainResult", "Trainer", "TrainingInterrupted", "draw_batch", "train"]
+__all__ = ["TrainConfig", "TrainResult", "Trainer", "TrainingInterrupted", "draw_batch", "generator", "train"]
 
 GRID_COUNT = 64
 """Images in the grid at the end of a run."""
@@ -73,6 +70,11 @@ class Batch:
     t: NDArray[np.int32]
     eps: NDArray[np.float32]
     dropout_keys: NDArray[np.int32]
+
+
+def generator(seed: int) -> np.random.Generator:
+    """All the randomness of a run: named, because a checkpoint keeps its state."""
+    return np.random.Generator(np.random.PCG64(seed))
 
 
 def draw_batch(
@@ -145,7 +147,7 @@ def _look(trainer: Trainer) -> NDArray[np.float32]:
 def _loop(trainer: Trainer, file: Path, report: Report | None) -> None:
     """Step until the end or Ctrl-C, saving on the way; every checkpoint is of a step that was completed."""
     steps, first, pace = trainer.config.steps, trainer.step, Pace(report, trainer.config.steps)
-    with _interruption() as interrupted:
+    with held() as interrupted:
         while trainer.step < steps and not interrupted():
             trainer.advance()
             pace.at(trainer.step, float(np.mean(trainer.losses[-100:])))
@@ -161,29 +163,6 @@ def _loop(trainer: Trainer, file: Path, report: Report | None) -> None:
         )
 
 
-@contextlib.contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back so that a step ends whole: yields whether one came. A second one interrupts at once.
-
-    Python handles signals in its main thread only; in another one nothing is changed.
-    """
-    came: list[int] = []
-
-    def note(signum: int, _: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(signum)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class Trainer:
     """A run in motion: `advance` takes a step; `snapshot` and `restore` turn it into a checkpoint and back."""
 
@@ -192,7 +171,7 @@ class Trainer:
         _check_fit(config, data)
         self.config, self.data = config, data
         self.losses: list[float] = []
-        self._rng = np.random.Generator(np.random.PCG64(config.seed))
+        self._rng = generator(config.seed)
         network = UNet(config.network, seed=config.seed)
         network.set_train(True)
         self._train_step = TrainStep(network, config.diffusion.build(), clip_norm=config.clip_norm, mode=config.mode)

@@ -144,3 +144,29 @@ def test_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="cannot write"):
         report.write(tmp_path / "absent" / "report.html", "x")
+
+
+def test_markdown_shows_a_failure_with_its_claim_and_a_block_to_copy() -> None:
+    failed = records.finding("KL-1", "failed", where="a | b", reason="got *1*\n for 2", diagnosis="square root missing")
+    about = {"KL-1": {"claim": "KL is <= nothing.", "source": "Ho et al. 2020", "level": 1, "tolerance": "T1"}}
+    text = report.markdown(report.page([{**records.verify(failed, records.finding()), "checks": about}]))
+    assert "- **KL-1** on linear-1000: failed. KL is \\<= nothing. (Ho et al. 2020)." in text
+    assert "a \\| b; error 5.00e-08, allowed 1.00e-07; got \\*1\\* for 2; square root missing" in text
+    assert "\n  ```\n  ddpm-bench verify --only KL-1\n  ```\n" in text
+
+
+def test_markdown_groups_skips_and_lists_slack_bounds() -> None:
+    reason = "the subject has no network"
+    found = [records.finding(each, "skipped", ratio=None, reason=reason) for each in ("NET-1", "NET-2", "NET-1")]
+    slack = [{"check": "KL-3", "ratio": 5e-8, "subjects": 6}]
+    text = report.markdown(report.page([{**records.verify(*found), "slack": slack}]))
+    assert f"- skipped, as {reason}: NET-1, NET-2\n" in text
+    assert "Bounds that no subject used to a thousandth: KL-3 (5.00e-08)." in text
+
+
+def test_page_lists_slack_bounds_and_does_without_them() -> None:
+    slack = [{"check": "KL-3", "ratio": 5e-8, "subjects": 6}]
+    assert "no subject used to a thousandth: KL-3 ." in visible(
+        document({**records.verify(records.finding()), "slack": slack})
+    )
+    assert "to a thousandth" not in visible(document(records.verify(records.finding())))

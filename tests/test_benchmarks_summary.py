@@ -77,3 +77,15 @@ def test_timing_is_unverified_when_a_check_did_not_pass(status: str) -> None:
 def test_timing_is_unverified_without_findings() -> None:
     assert summary.verified(None, records.bench()) is not None
     assert summary.verified(records.verify(), records.bench()) is not None
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([records.measurement()], 0),
+        ([records.measurement(), records.measurement(case="other", seconds=[], invalid="zeros came back")], 1),
+        ([], 3),
+    ],
+)
+def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
+    assert summary.exit_code(records.bench(*rows)) == code

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +33,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ([], "--help"),
         (["trian"], "trian"),
         (["verify", "--moed", "both"], "--mode"),
         (["verify", "--mode", "fast"], "pynative"),
@@ -39,6 +43,8 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["verify", "--known-failures", "absent.toml"], "absent.toml"),
         (["verify", "--self-test", "--only", "FWD-*"], "leave out --only"),
         (["verify", "--self-test", "--subject", "a:b"], "leave out --subject"),
+        (["verify", "--seed", "-1"], "-1"),
+        (["verify", "--profile", "weekly"], "nightly"),
         (["bench", "--device", "TPU"], "Ascend"),
         (["train", "--preset", "digit", "--out", "x"], "digits"),
         (["train", "--data", "digts", "--out", "x"], "digits"),
@@ -47,6 +53,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
         (["sample", "--checkpoint", "absent.safetensors", "--out", "x"], "absent.safetensors"),
         (["compare", "absent.json", "absent.json"], "absent.json"),
         (["report", "absent.json"], "absent.json"),
+        (["doctor", "--kernels", "."], "directory"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -80,6 +87,43 @@ def test_mistake_in_a_configuration_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_ledger_that_is_another_file_is_refused_before_any_probing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(records.bench(records.measurement())))
+    before = file.read_text()
+    assert run("doctor", "--kernels", file) == 2
+    assert "bench.json is not a ledger of kernels" in sentence(capsys)
+    assert file.read_text() == before
+
+
+def test_kernel_worse_than_the_judge_allows_is_told_and_exits_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"op": "exp", "dtype": "float32", "device": "CPU", "mode": "graph", "reach": 8.0, "ulps": 9.0}
+    row |= {"hull": [[1.0, 1e-3]], "not_finite": 0, "digest": "a"}
+    monkeypatch.setattr("ddpm_bench.kernel_record.ask", lambda _: {"kernels": [row]})
+    assert cli.measure_kernels(tmp_path / "kernels.json", None) == 1
+    assert "worse than the judge allows for: exp float32 up to 8" in capsys.readouterr().out
+    monkeypatch.setattr("ddpm_bench.kernel_record.ask", lambda _: {"kernels": [row | {"hull": [[1.0, 1e-7]]}]})
+    assert cli.measure_kernels(tmp_path / "kernels.json", None) == 0
+    assert json.loads((tmp_path / "kernels.json").read_text())["environment"]["numpy"]
+
+
+def test_reader_that_stops_reading_is_no_failure() -> None:
+    """As `| head` does."""
+    script = Path(sys.executable).with_name("ddpm-bench")
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    with subprocess.Popen(
+        [str(script), "verify", "--list"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, said = process.communicate()
+    assert (process.returncode, said) == (0, b"")
+
+
 def test_folder_without_images_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     assert run("train", "--data", tmp_path / "data", "--preset", "mnist", "--out", tmp_path / "out") == 2
@@ -110,6 +154,31 @@ def test_output_that_is_a_file_is_one_sentence(capsys: pytest.CaptureFixture[str
     assert run("run", "--out", tmp_path / "out") == 2
     assert "out" in sentence(capsys)
     assert (tmp_path / "out").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor", "--json"],
+        ["verify", "--json"],
+        ["verify", "--junit"],
+        ["bench", "--json"],
+        ["report", "bench.json", "--html"],
+        ["compare", "bench.json", "bench.json", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_file_that_cannot_be_written_is_noticed_before_the_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bench.json").write_text(json.dumps(records.bench(records.measurement())))
+    Path("file").write_text("precious")
+    for work in ("benchmarks.runner.run", "verification.check.run_checks", "ddpm_bench.cli.diagnosed"):
+        monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked before it looked"))
+    assert run(*arguments, "file/record.json") == 2
+    assert "cannot write" in sentence(capsys)
+    assert Path("file").read_text() == "precious"
 
 
 @pytest.mark.parametrize("verb", ["verify", "bench"])
@@ -166,16 +235,29 @@ def test_room_from_elsewhere_stops_the_program(
     assert "benchmarks" in told
 
 
-@pytest.mark.parametrize(
-    ("rows", "code"),
-    [
-        ([records.measurement()], 0),
-        ([records.measurement(), records.measurement(case="other", seconds=[], invalid="zeros came back")], 1),
-        ([], 3),
-    ],
-)
-def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
-    assert cli.timing_code(records.bench(*rows)) == code
+REFERENCE = "verification.reference:ReferenceSubject(num_timesteps=3)"
+
+
+def test_seed_of_the_gate_needs_no_mention_and_another_one_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", "--subject", REFERENCE, "--only", "FWD-1") == 0
+    assert "seed" not in capsys.readouterr().out
+    assert run("verify", "--subject", REFERENCE, "--only", "FWD-1", "--seed", "5") == 0
+    assert "--seed 5" in capsys.readouterr().out
+
+
+def test_nightly_run_takes_a_fresh_seed_records_it_and_says_how_to_have_it_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("verify", "--subject", REFERENCE, "--only", "FWD-1", "--profile", "nightly", "--json")
+    seeds = []
+    for file in (tmp_path / "one.json", tmp_path / "two.json"):
+        assert run(*arguments, file) == 0
+        (finding,) = json.loads(file.read_text())["findings"]
+        seeds.append(finding["seed"])
+        again = f"--seed {finding['seed']} --profile nightly"
+        assert again in capsys.readouterr().out
+        assert finding["reproduce"].endswith(again)
+    assert len({0, *seeds}) == 3
 
 
 def test_interruption_says_what_was_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

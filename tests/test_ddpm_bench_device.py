@@ -188,8 +188,30 @@ def test_cpu_has_no_memory_statistics_and_says_so() -> None:
     assert str(device.peak_memory()).startswith("n/a: ")
 
 
+def test_recompilation_is_not_warned_of_and_all_else_is(caplog: pytest.LogCaptureFixture) -> None:
+    def twice(x: mindspore.Tensor) -> mindspore.Tensor:
+        return x + x
+
+    device.silence_recompilations()
+    device.silence_recompilations()
+    try:
+        for _ in range(2):
+            device.compiled(twice, "graph")(mindspore.Tensor([1.0]))
+        mindspore.log.warning("The disk has been filled again. ")
+        mindspore.log.error("The foo has not been compiled again. ")
+        mindspore.log.warning("The foo has been compiled again. ")
+    finally:
+        logger = mindspore.log._get_logger()
+        for each in [each for each in logger.filters if type(each).__name__ == "_WithoutRecompilations"]:
+            logger.removeFilter(each)
+    said = caplog.text
+    assert "filled again" in said
+    assert "not been compiled" in said
+    assert "has been compiled again" not in said
+
+
 def test_device_memory_is_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_current_device", lambda: "GPU")
+    monkeypatch.setattr(device, "current_device", lambda: "GPU")
     monkeypatch.setattr(mindspore.runtime, "max_memory_allocated", lambda: 12)
     assert device.peak_memory() == 12
 

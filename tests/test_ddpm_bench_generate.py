@@ -15,7 +15,7 @@ from ddpm_bench.checkpoint import Arrays, Checkpoint
 from ddpm_bench.config import DiffusionConfig, TrainConfig
 from ddpm_bench.device import MODES
 from ddpm_bench.errors import ConfigError
-from ddpm_bench.generate import generate, samples
+from ddpm_bench.generate import batches, generate, samples
 from ddpm_bench.images import grid, to_uint8
 from ddpm_bench.progress import Progress
 from ddpm_bench.schedule import strided_timesteps
@@ -101,6 +101,14 @@ def test_batches_together_make_the_count_and_each_has_its_own_noise(monkeypatch:
     assert [(now.done, now.total) for now in seen] == [(done, 6) for done in range(1, 7)]
 
 
+def test_batches_are_of_one_size_and_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generating, "BATCH", 2)
+    drawn = [(x_T, rng.standard_normal(3)) for x_T, rng in batches(5, (3,), seed=1)]
+    assert [x_T.shape for x_T, _ in drawn] == [(2, 3)] * 3
+    assert len(np.unique(np.concatenate([np.ravel(each) for pair in drawn for each in pair]))) == 3 * (6 + 3)
+    assert [x_T.shape for x_T, _ in batches(1, (3,), seed=1)] == [(1, 3)]
+
+
 def test_same_seed_gives_the_same_images_and_another_seed_others() -> None:
     one, same, other = (samples(config(), weights(), 2, steps=2, seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(one, same)
@@ -167,6 +175,12 @@ def test_samples_are_not_overwritten_unasked(file: Path, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="already holds samples: name another folder"):
         generate(file, tmp_path / "out", count=2, sampler="ddim", steps=1)
     assert made.grid.read_bytes() == before
+
+
+def test_impossible_choice_leaves_no_folder_behind(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="0"):
+        generate(file, tmp_path / "out", steps=0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_folder_that_cannot_be_written_is_noticed_before_the_work(file: Path) -> None:

@@ -306,13 +306,6 @@ def test_linear_model_of_another_width_is_refused(subject: MindSporeSubject) -> 
         subject.linear_loss_gradient(np.zeros((3, 4)), np.zeros((3, 4)), STEPS, np.zeros((3, 4)))
 
 
-def test_training_time_steps_reach_both_ends_and_repeat(subject: MindSporeSubject) -> None:
-    t = subject.draw_timesteps(1000, seed=3)
-    assert set(t.tolist()) == set(range(8))
-    np.testing.assert_array_equal(t, subject.draw_timesteps(1000, seed=3))
-    assert not np.array_equal(t, subject.draw_timesteps(1000, seed=4))
-
-
 def test_moving_average_of_a_jump_is_the_closed_form(subject: MindSporeSubject) -> None:
     # From 0 to 1: 1 - decay^k after k steps, each with three roundings in float32.
     values = np.ones((11, 2))

@@ -41,6 +41,7 @@ def test_wheel_carries_no_main_module() -> None:
         "verification/conftest.py",
         "verification/test_subject.py",
         "verification/data/digits.npy",
+        "verification/schemas/verify.schema.json",
         "benchmarks/conftest.py",
         "benchmarks/templates/report.html",
     ],

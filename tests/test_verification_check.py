@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from verification import check as judge
+from verification.affine import remembered
 from verification.check import Check, Evidence, Finding, check, generator, run_checks, select
 from verification.protocol import Subject, VerificationError
+from verification.randomness import using
 from verification.reference import ReferenceSubject
 from verification.tolerance import compare
 
@@ -229,6 +231,34 @@ def test_selection_is_by_level_and_quick_stops_at_identified_samplers() -> None:
 
 def test_random_inputs_are_the_same_on_every_run_and_differ_between_checks() -> None:
     assert generator("A-1").normal() == generator("A-1").normal() != generator("A-2").normal()
+
+
+def test_seed_of_the_run_changes_every_checks_numbers_and_is_what_shows_them_again() -> None:
+    drawn: list[float] = []
+
+    def run(subject: Subject) -> Iterator[Evidence]:
+        drawn.append(generator("T-1").normal())
+        yield Evidence(0.0, 1.0, "", "")
+
+    subject = ReferenceSubject()
+    findings = [run_checks(subject, [made(run)], seed=seed)[0] for seed in (0, 7, 7, 8)]
+    assert drawn[0] == generator("T-1").normal(), "seed 0 is what there is without any"
+    assert drawn[1] == drawn[2]
+    assert len(set(drawn)) == 3
+    assert [finding.seed for finding in findings] == [0, 7, 7, 8]
+    assert "--seed" not in findings[0].reproduce
+    assert findings[1].reproduce.endswith("--only T-1 --seed 7")
+    (nightly,) = run_checks(subject, [made(run)], seed=7, profile="nightly")
+    assert nightly.reproduce.endswith("--seed 7 --profile nightly")
+
+
+def test_what_is_remembered_of_a_subject_is_remembered_with_its_seed() -> None:
+    subject = ReferenceSubject()
+    with using(1):
+        first = remembered(subject, "key", lambda: generator("a").normal())
+        assert remembered(subject, "key", lambda: 0.0) == first
+    with using(2):
+        assert remembered(subject, "key", lambda: generator("a").normal()) != first
 
 
 def test_every_registered_check_states_what_it_claims() -> None:

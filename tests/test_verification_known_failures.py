@@ -126,6 +126,14 @@ def test_file_of_another_form_is_refused_in_one_sentence(tmp_path: Path, text: s
         load_known_failures(file)
 
 
+def test_command_that_shows_it_again_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "known failures.toml"
+    file.write_text('[K-1]\nreason = "r"\n[K-2]\nreason = "s"\n')
+    for finding in judged(load_known_failures(file), "K-1", "K-2"):
+        assert finding.reproduce.endswith(f"--only {finding.check} --known-failures '{file}'")
+    assert "--known-failures" not in judged(KnownFailures({}, str(file)), "K-1")[0].reproduce
+
+
 def test_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="cannot be read: No such file"):
         load_known_failures(tmp_path / "none.toml")

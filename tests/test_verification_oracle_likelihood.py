@@ -91,10 +91,23 @@ def test_sensitivity_is_the_slope_of_the_log_probability(log_scale: float) -> No
             ((mean, scale + step), (mean, scale - step)),
         )
     )
-    per_edge, per_relative, tails = decoder_sensitivity(x_0, mean, scale)
-    assert (np.abs(by_mean) * np.exp(scale) <= per_edge * (1 + 1e-5)).all()
-    assert (np.abs(by_scale) <= per_relative * (1 + 1e-5) + 1e-6).all()
-    assert (tails > 0).all()
+    per = decoder_sensitivity(x_0, mean, scale)
+    assert np.abs(by_mean) * np.exp(scale) == pytest.approx(per.shift, rel=1e-5, abs=1e-6)
+    assert (per.shift <= per.edge).all()
+    assert (np.abs(by_scale) <= per.relative * (1 + 1e-5) + 1e-6).all()
+    assert (per.tails > 0).all()
+
+
+@pytest.mark.parametrize("log_scale", [-5.0, -3.0, 0.0])
+def test_curvature_of_a_bins_log_probability_is_between_minus_one_and_zero(log_scale: float) -> None:
+    """So that an error d of the mean costs at most d times the slope and d^2 / 2; d in units of the scale."""
+    mean, d = np.linspace(-0.5, 0.5, 41), 0.3
+    before, now, after = (
+        decoder_log_likelihood_exact(np.zeros(41), mean + k * d * np.exp(log_scale), np.full(41, log_scale))
+        for k in (-1, 0, 1)
+    )
+    curvature = (before - 2 * now + after) / d**2
+    assert ((curvature >= -1 - 1e-9) & (curvature <= 1e-9)).all()
 
 
 def test_sensitivity_is_finite_for_open_and_far_bins() -> None:

@@ -10,6 +10,7 @@ from hypothesis.configuration import storage_directory
 
 from verification.check import Evidence
 from verification.properties import hold_for_all
+from verification.randomness import using
 
 NUMBERS = strategies.integers(0, 10_000)
 
@@ -52,6 +53,31 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not list(tmp_path.iterdir())
     after = storage_directory(intent_to_write=False)
     assert getattr(after, "path", after) == getattr(before, "path", before)
+
+
+def test_nightly_profile_tries_many_more_examples_which_follow_from_the_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with using(1, "nightly"):
+        first, again = below(10_000), below(10_000)
+    with using(2, "nightly"):
+        other = below(10_000)
+    assert first == again != other
+    assert len(first) > 5 * len(below(10_000))
+
+
+def test_nightly_profile_keeps_what_failed_and_tries_it_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found under one seed, tried at once under another; and in the gate's profile nothing of this is seen."""
+    monkeypatch.chdir(tmp_path)
+    with using(1, "nightly"):
+        below(100)
+    kept = list((tmp_path / ".hypothesis" / "examples").rglob("*"))
+    assert kept
+    with using(2, "nightly"):
+        assert 101 in below(100)[:3]
+    assert below(100)[0] != 101
+    assert list((tmp_path / ".hypothesis" / "examples").rglob("*")) != [], "and nothing is thrown away"
 
 
 def test_exception_of_the_claim_passes_through() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,16 @@ def test_mistakes_are_told_in_one_sentence(house: types.ModuleType, text: str, s
     assert "\n" not in str(caught.value)
 
 
-def test_error_inside_a_factory_is_its_own() -> None:
-    with pytest.raises(ValueError, match="known are linear"):
+def test_error_inside_a_factory_is_told_with_its_place() -> None:
+    with pytest.raises(VerificationError, match=r"raised ValueError: .*known are linear.* \(reference\.py, line \d+\)"):
         load_subject(REFERENCE, schedule="lienar")
+
+
+def test_module_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unreadable_subject.py").write_text("def make(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VerificationError, match="importing 'unreadable_subject' raised SyntaxError"):
+        load_subject("unreadable_subject:make")
 
 
 def test_module_with_a_gate_is_judged_in_every_configuration_and_mode(house: types.ModuleType) -> None:
@@ -103,6 +111,24 @@ def test_options_given_by_hand_replace_the_gate(house: types.ModuleType) -> None
     assert dict(spec.options) == {"mode": "pynative"}
     with pytest.raises(VerificationError, match="graph, pynative and both"):
         gate_specs("house_of_subjects:make", mode="eager")
+
+
+def test_each_subject_of_a_gate_is_written_so_that_it_alone_is_made_again(house: types.ModuleType) -> None:
+    specs = gate_specs("house_of_subjects:plain")
+    assert [spec.text for spec in specs] == ["house_of_subjects:plain()", 'house_of_subjects:plain(variance="beta")']
+    for spec in specs:
+        assert gate_specs(spec.text) == [spec]
+
+
+def test_module_in_the_working_directory_is_found_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "subject_found_here.py").write_text("make = lambda: 'made here'\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert load_subject("subject_found_here:make") == "made here"
+    assert sys.path.index(str(tmp_path)) == len(sys.path) - 1
 
 
 def test_module_without_a_gate_has_one_subject() -> None:

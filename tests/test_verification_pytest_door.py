@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,8 @@ def test_both_modes_are_judged_and_a_missing_method_is_a_skip(elsewhere: Path) -
         (("--subject", "nowhere:Subject"), "module 'nowhere' does not import"),
         (("--subject", "wrong"), "not of the form module:factory"),
         (("--tier", "slow"), "invalid choice: 'slow'"),
+        (("--profile", "weekly"), "invalid choice: 'weekly'"),
+        (("--seed", "-3"), "the seed is -3"),
     ],
 )
 def test_mistake_is_a_sentence_and_not_a_traceback(elsewhere: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -86,6 +89,21 @@ def test_mistake_is_a_sentence_and_not_a_traceback(elsewhere: Path, arguments: t
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "conftest.py:" not in done.stdout
+
+
+def test_seed_reaches_the_checks_and_the_command_that_shows_a_failure_again(elsewhere: Path) -> None:
+    done = run(elsewhere, "--pyargs", "verification", "--subject", "wrong:Wrong", "-k", "FWD-3", "--seed", "5")
+    assert "--only FWD-3 --seed 5\n" in done.stdout
+
+
+def test_fresh_seed_of_a_nightly_run_is_printed_and_one_for_all_workers(elsewhere: Path) -> None:
+    pytest.importorskip("xdist")
+    arguments = ("--pyargs", "verification", "--subject", "wrong:Wrong", "-k", "FWD-3 or FWD-4", "-n", "2")
+    done = run(elsewhere, *arguments, "--profile", "nightly")
+    said = re.search(r"verification: to judge .* add (--seed \d+ --profile nightly)", done.stdout)
+    assert said, done.stdout
+    assert f"--only FWD-3 {said[1]}\n" in done.stdout
+    assert f"--only FWD-4 {said[1]}\n" in done.stdout
 
 
 def test_options_do_not_exist_in_other_test_runs(elsewhere: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import xml.etree.ElementTree as ET
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from verification.protocol import VerificationError
 from verification.reference import ReferenceSubject
 from verification.report import (
     exit_code,
-    markdown,
     ratio_text,
     record,
+    sentence,
     summary,
     write_json,
     write_junit,
@@ -101,24 +102,63 @@ def test_junit_case_carries_the_claim_and_the_command(tmp_path: Path) -> None:
     write_junit(tmp_path / "verify.xml", [finding("failed", check=id_)])
     case = ET.parse(tmp_path / "verify.xml").getroot()[0][0]  # noqa: S314 - our own file
     assert case.get("name") == f"{id_} {select()[0].claim}"
-    assert case[0].text == "ddpm-bench verify"
+    assert case[0].text == "ddpm-bench verify\n# seed of the random inputs: 7"
 
 
-def test_page_shows_failures_first_and_every_finding_in_one_row() -> None:
-    page = markdown([PASSED, finding("failed", check="B-1", diagnosis="square root missing", where="a | b")])
-    assert page.startswith("# Verification: 1 passed, 1 failed")
-    assert "## B-1: failed" in page
-    assert "square root missing" in page
-    rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert len(rows) == 4
-    assert "a \\| b" in rows[3]
+def published() -> dict[str, Any]:
+    """The schema that the wheel carries."""
+    text = resources.files("verification").joinpath("schemas/verify.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def test_published_schema_describes_what_is_written(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    subject = ReferenceSubject(num_timesteps=20)
+    judged = [*run_checks(subject, select(only="[CN]*-[123]")), finding("error", observed=math.nan, ratio=math.inf)]
+    judged += [finding("passed", check="A-2", observed=1e-5, ratio=1e-5)]
+    write_json(tmp_path / "verify.json", record(judged, [subject], tier="quick"))
+    written = json.loads((tmp_path / "verify.json").read_text())
+    validator = jsonschema.Draft202012Validator(published())
+    validator.check_schema(published())
+    assert not list(validator.iter_errors(written))
+    assert {found["status"] for found in written["findings"]} == {"passed", "skipped", "error"}
+    assert {"check": "A-2", "ratio": 1e-5, "subjects": 1} in written["slack"]
+    assert set(written["checks"]) == {each.check for each in judged} - {"A-1", "A-2"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"schema": 2},
+        {"tier": "slow"},
+        {"findings": [{"check": "A-1"}]},
+        {"findings": [{**dataclasses.asdict(PASSED), "status": "fine"}]},
+        {"findings": [{**dataclasses.asdict(PASSED), "ratio": "many"}]},
+        {"created": "yesterday"},
+    ],
+)
+def test_published_schema_refuses_what_is_not_written(damage: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(published())
+    right = record([PASSED], [ReferenceSubject()], tier="quick")
+    assert validator.is_valid(right)
+    assert not validator.is_valid({**right, **damage})
+
+
+def test_published_schema_names_every_field_of_a_finding() -> None:
+    described = published()["$defs"]["finding"]
+    assert set(described["required"]) <= {field.name for field in dataclasses.fields(Finding)}
+    assert set(described["required"]) == set(described["properties"])
+
+
+def test_sentence_is_one_line_whatever_the_subject_raised() -> None:
+    assert sentence(finding("error", reason="raised ValueError: a\n  b")).endswith("raised ValueError: a b")
 
 
 def test_large_share_of_the_bound_is_a_warning_in_words_only() -> None:
     assert "warn" not in ratio_text(PASSED)
     close = finding("passed", ratio=0.6, observed=0.6)
     assert "warn" in ratio_text(close)
-    assert "(warn)" in markdown([close])
     assert exit_code([close]) == 0
 
 

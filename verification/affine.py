@@ -28,6 +28,7 @@ from verification.guard import SubjectError
 from verification.oracle import ExactSchedule, exact
 from verification.oracle_gaussian import Array, Integers, StepCoefficients
 from verification.protocol import Subject
+from verification.randomness import current
 
 Result = TypeVar("Result")
 
@@ -159,11 +160,11 @@ def shaped(method: str, output: Any, shape: tuple[int, ...]) -> Array:
     return seen
 
 
-_memory: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+_memory: WeakKeyDictionary[Any, dict[tuple[str, int], Any]] = WeakKeyDictionary()
 
 
 def remembered(subject: Subject, key: str, compute: Callable[[], Result]) -> Result:
-    """`compute()`, once for each subject and `key`: several checks look at the same outputs from different sides.
+    """`compute()`, once for each subject, `key` and seed: several checks look at the same outputs from different sides.
 
     A subject that cannot be kept in a dictionary is asked again each time.
     """
@@ -171,7 +172,8 @@ def remembered(subject: Subject, key: str, compute: Callable[[], Result]) -> Res
         shelf = _memory.setdefault(getattr(subject, "_subject", subject), {})
     except TypeError:  # not hashable, or without weak references
         return compute()
-    if key not in shelf:
-        shelf[key] = compute()
-    result: Result = shelf[key]
+    slot = (key, current().seed)
+    if slot not in shelf:
+        shelf[slot] = compute()
+    result: Result = shelf[slot]
     return result

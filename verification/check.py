@@ -15,7 +15,6 @@ import pkgutil
 import shlex
 import time
 import traceback
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ import numpy as np
 import verification
 from verification.guard import SubjectError, guarded
 from verification.protocol import Identity, Subject, VerificationError
+from verification.randomness import current, generator, using
 
 if TYPE_CHECKING:  # known_failures imports Finding from here
     from verification.known_failures import KnownFailures
@@ -45,6 +45,9 @@ __all__ = [
 STATUSES = ("passed", "failed", "skipped", "known_failure", "unexpected_pass", "error")
 TIERS = ("quick", "full")
 QUICK_LEVEL = 3  # L0 tables, L1 maps, L2 identities, L3 identified samplers; above: statistics, training
+
+
+LACKS, LACKS_TOO = "the subject has no ", " and no "  # why a check is skipped
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one check on one subject. `observed`, `allowed` and `ratio` are None if nothing was compared."""
+    """What became of one check on one subject. `observed`, `allowed` and `ratio` are None if nothing was compared.
+
+    `seed` is that of the run, `reproduce` the command that shows the same again.
+    """
 
     check: str
     status: str
@@ -170,16 +176,6 @@ def _matches(each: Check, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name.upper(), pattern.upper()) for name in (each.id, each.obligation))
 
 
-def seed_of(check_id: str) -> int:
-    """The seed of a check's random inputs: fixed, and its own, so that checks do not share their numbers."""
-    return zlib.crc32(check_id.encode())
-
-
-def generator(check_id: str) -> np.random.Generator:
-    """A fresh generator for the random inputs of a check, the same on every run."""
-    return np.random.default_rng(seed_of(check_id))
-
-
 def run_checks(
     subject: Identity,
     checks: Iterable[Check] | None = None,
@@ -187,19 +183,23 @@ def run_checks(
     known_failures: KnownFailures | None = None,
     on_finding: Callable[[Finding], None] | None = None,
     spec: str = "",
+    seed: int = 0,
+    profile: str = "gate",
 ) -> list[Finding]:
     """Judge `subject` by `checks` (by default the quick tier): one finding a check, in order.
 
+    All random inputs come from `seed`, 0 being the gate's, as `randomness.PROFILES[profile]` has it.
     `on_finding` is called with each as it is made, for a progress display. `spec` is what `--subject` takes to make
     this subject, and goes into the findings' `reproduce` lines. Known failures that match no check at all are findings
     too, at the end, and fail the run.
     """
     spec = spec or f"{type(subject).__module__}:{type(subject).__qualname__}"
     findings = []
-    for finding in _findings(select() if checks is None else checks, guarded(subject), spec, known_failures):
-        findings.append(finding)
-        if on_finding:
-            on_finding(finding)
+    with using(seed, profile):
+        for finding in _findings(select() if checks is None else checks, guarded(subject), spec, known_failures):
+            findings.append(finding)
+            if on_finding:
+                on_finding(finding)
     return findings
 
 
@@ -224,8 +224,8 @@ def _finding(each: Check, subject: Subject, spec: str) -> Finding:
         where="",
         reason=reason,
         diagnosis="",
-        seed=seed_of(each.id),
-        reproduce=f"ddpm-bench verify --subject {shlex.quote(spec)} --only {shlex.quote(each.id)}",
+        seed=current().seed,
+        reproduce=f"ddpm-bench verify --subject {shlex.quote(spec)} --only {shlex.quote(each.id)}{current().options}",
         subject=_name(subject, spec),
         seconds=time.perf_counter() - start,
     )
@@ -242,7 +242,7 @@ def _name(subject: Subject, spec: str) -> str:
 def _missing(each: Check, subject: Subject) -> str:
     """Why the check cannot run on this subject, or nothing. None counts as missing: a schedule not declared."""
     missing = [name for name in each.needs if getattr(subject, name, None) is None]
-    return f"the subject has no {' and no '.join(missing)}" if missing else ""
+    return LACKS + LACKS_TOO.join(missing) if missing else ""
 
 
 def _collect(each: Check, subject: Subject, found: list[Evidence]) -> tuple[str, str]:

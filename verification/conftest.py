@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from verification.check import Check, select
 from verification.plan import plan
 from verification.protocol import Subject, SubjectSpec, VerificationError, gate_specs
-from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options
+from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options, randomness_of
+from verification.randomness import Randomness
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, where the plugin `pytest_door` is not installed as one: a source tree on the path."""
     add_options(parser)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """How to judge with the same random numbers again, where they are not the gate's."""
+    try:
+        options = randomness_of(config).options
+    except VerificationError:  # said already: it ended the collection
+        return
+    if options:
+        terminalreporter.write_line(f"verification: to judge with the same random numbers again, add{options}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -21,6 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     option = metafunc.config.getoption
     try:
+        randomness_of(metafunc.config)
         specs = gate_specs(option("--subject", DEFAULT_SUBJECT), mode=option("--mode", DEFAULT_MODE))
         planned = plan(specs, select(option("--tier", DEFAULT_TIER)))
     except VerificationError as error:
@@ -32,6 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _name(check: Check, spec: SubjectSpec) -> str:
     """The check's id, and the subject's options if it has any."""
     return f"{check.id}-{spec.label}" if spec.options else check.id
+
+
+@pytest.fixture(scope="session")
+def chance(pytestconfig: pytest.Config) -> Randomness:
+    """The seed and the profile of the run."""
+    return randomness_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from verification.affine import remembered
 from verification.check import generator
 from verification.network_layout import Architecture
 from verification.network_rounding import DEVIATIONS, DRAWS, kernel_error
-from verification.network_trial import config_of, network_dtype, unguarded
+from verification.network_trial import config_of, network_dtype
 from verification.network_truth import kept
 from verification.oracle_network import predict
 from verification.protocol import Subject
@@ -109,16 +109,14 @@ class GradientTrial:
     gradients: Gradients
 
 
-_TRIALS: WeakKeyDictionary[Any, GradientTrial] = WeakKeyDictionary()
-
-
 def gradient_trial_of(subject: Subject) -> GradientTrial:
     """The subject's gradient trial, made at the first call and kept as long as the subject lives."""
-    judged = unguarded(subject)
-    if judged not in _TRIALS:
+
+    def made() -> GradientTrial:
         truth = gradient_truth_of(subject)
-        _TRIALS[judged] = GradientTrial(truth, subject.network_gradient(truth.x, truth.t, truth.target))
-    return _TRIALS[judged]
+        return GradientTrial(truth, subject.network_gradient(truth.x, truth.t, truth.target))
+
+    return remembered(subject, "gradient trial", made)
 
 
 def gradient_truth_of(subject: Subject) -> GradientTruth:

@@ -15,14 +15,16 @@ from __future__ import annotations
 import importlib.metadata
 import operator
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from verification.check import CHECKS, Finding, seed_of
+from verification.check import CHECKS, Finding
 from verification.protocol import Identity, VerificationError
+from verification.randomness import current
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,9 +50,10 @@ class KnownFailure:
 
 @dataclass(frozen=True)
 class KnownFailures:
-    """The entries by check id."""
+    """The entries by check id, and the `file` they are from, for the findings' `reproduce` lines."""
 
     entries: Mapping[str, KnownFailure]
+    file: str = ""
 
     def judge(self, finding: Finding, subject: Identity) -> Finding:
         """The finding with its status changed if an entry concerns it."""
@@ -58,6 +61,8 @@ class KnownFailures:
         device = str(getattr(subject, "device", "CPU"))
         if entry is None or not entry.applies(mindspore=installed("mindspore"), device=device):
             return finding
+        if self.file:
+            finding = replace(finding, reproduce=f"{finding.reproduce} --known-failures {shlex.quote(self.file)}")
         if finding.status == "failed":
             return replace(finding, status="known_failure", reason=f"known: {entry.reason}; {finding.reason}")
         if finding.status == "passed":
@@ -78,7 +83,7 @@ class KnownFailures:
                     where="known failures",
                     reason=f"the list of known failures names {check_id!r}, which is no check: remove the entry",
                     diagnosis="",
-                    seed=seed_of(check_id),
+                    seed=current().seed,
                     reproduce="ddpm-bench verify --list",
                     subject=str(getattr(subject, "name", "")),
                     seconds=0.0,
@@ -93,7 +98,8 @@ def load_known_failures(path: str | Path) -> KnownFailures:
         raise VerificationError(f"--known-failures {str(path)!r} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise VerificationError(f"--known-failures {str(path)!r} is not TOML: {error}") from None
-    return KnownFailures({check_id: _entry(path, check_id, fields) for check_id, fields in document.items()})
+    entries = {check_id: _entry(path, check_id, fields) for check_id, fields in document.items()}
+    return KnownFailures(entries, str(path))
 
 
 def _entry(path: str | Path, check_id: str, fields: Any) -> KnownFailure:

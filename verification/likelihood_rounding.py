@@ -85,17 +85,20 @@ def decoder_bound(
 ) -> Array:
     """The rounding of the decoder's log-probability in nats, elementwise; `scale_error` is relative.
 
-    The edges of a bin are sums of x_0, mean and half a bin over the scale; the probability is a difference of two
+    The edges of a bin are sums of x_0, mean and half a bin over the scale, each rounded on its own, while an error of
+    the mean moves both: by d, in units of the scale, the log-probability changes by at most d times its slope and
+    d^2 / 2, for its curvature is Var(z | bin) - 1, which is between -1 and 0. The probability is a difference of two
     tails, so an error of a tail counts as often as the tail is larger than the bin; and the logarithm has its kernel.
     """
     u = unit_roundoff(dtype)
     log_p = np.abs(decoder_log_likelihood_exact(x_0, mean, log_scale))
-    per_shift, per_scale, tails = decoder_sensitivity(x_0, mean, log_scale)
-    shift = (u * (2 * np.abs(x_0) + 2 * np.abs(mean) + 4 * HALF_BIN) + mean_error) / np.exp(log_scale)
+    per, width = decoder_sensitivity(x_0, mean, log_scale), np.exp(log_scale)
+    rounded, moved = u * (2 * np.abs(x_0) + 2 * np.abs(mean) + 4 * HALF_BIN) / width, mean_error / width
+    shift = per.edge * rounded + per.shift * moved + moved**2 / 2
     scale = exp_error(dtype, float(np.max(np.abs(log_scale)))) + 4 * u + scale_error
     of_tail = (float(kernel_bound("erfc", 1.0, dtype=dtype)) if dtype in ("float64", "float32") else 0.0) + 4 * u
     return np.asarray(
-        per_shift * shift + per_scale * scale + tails * (of_tail + u * log_p) + 2 * u * log_p + log_error(dtype, log_p)
+        shift + per.relative * scale + per.tails * (of_tail + u * log_p) + 2 * u * log_p + log_error(dtype, log_p)
     )
 
 

@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from verification.affine import remembered
 from verification.check import generator
-from verification.guard import Guarded
 from verification.network_layout import Architecture
 from verification.network_rounding import Array
 from verification.network_truth import Images, Truth, truth_of
@@ -112,9 +111,6 @@ class Trial:
         return Explanation(variants, wrong, bound, float(error.max())) if np.all(error <= bound) else None
 
 
-_TRIALS: WeakKeyDictionary[Any, dict[str, Trial]] = WeakKeyDictionary()
-
-
 def trial_of(subject: Subject) -> Trial:
     """The subject's trial on `probe_images`, made at the first call and kept as long as the subject lives."""
     return _trial(subject, "probe", probe_images, None)
@@ -126,17 +122,12 @@ def time_trial_of(subject: Subject) -> Trial:
 
 
 def _trial(subject: Subject, kind: str, make: Callable[[Subject], Images], explained_by: Trial | None) -> Trial:
-    trials = _TRIALS.setdefault(unguarded(subject), {})
-    if kind not in trials:
+    def made() -> Trial:
         images = make(subject)
         truth = truth_of(config_of(subject), subject.weights(), network_dtype(subject).name, images)
-        trials[kind] = Trial(truth, subject.network(images.x, images.t), explained_by)
-    return trials[kind]
+        return Trial(truth, subject.network(images.x, images.t), explained_by)
 
-
-def unguarded(subject: Subject) -> Any:
-    """The subject itself: each run of the judge puts a new guard around it."""
-    return subject._subject if isinstance(subject, Guarded) else subject
+    return remembered(subject, f"{kind} trial of the network", made)
 
 
 def config_of(subject: Subject) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from importlib import resources
 from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import softmax
 
 from verification.oracle_gaussian import Array, ExactTables
@@ -25,11 +26,23 @@ GREY_LEVELS = 16  # the digits have 17 grey levels, 0 … 16
 @lru_cache(maxsize=1)
 def digits() -> Array:
     """The digits as rows, (360, 64) float64 in [-1, 1]: grey level g is g/8 - 1, exact in every floating-point type."""
-    stored = (resources.files("verification") / "data" / "digits.npy").read_bytes()
-    levels = np.load(BytesIO(stored), allow_pickle=False)
+    levels = _stored("digits.npy")
     images = levels.reshape(len(levels), -1) / (GREY_LEVELS / 2) - 1
     images.flags.writeable = False
     return np.asarray(images)
+
+
+@lru_cache(maxsize=1)
+def digit_labels() -> npt.NDArray[np.uint8]:
+    """Which digit, 0 to 9, each row of `digits` is, (360,)."""
+    labels = _stored("digit_labels.npy")
+    labels.flags.writeable = False
+    return labels
+
+
+def _stored(name: str) -> npt.NDArray[np.uint8]:
+    stored = (resources.files("verification") / "data" / name).read_bytes()
+    return np.asarray(np.load(BytesIO(stored), allow_pickle=False))
 
 
 def empirical_mean(tables: ExactTables, images: Array, x_t: Array, t: int) -> Array:

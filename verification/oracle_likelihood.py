@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
@@ -127,13 +127,21 @@ def decoder_tanh(x_0: Array, mean: Array, log_scale: Array) -> Array:
     return np.asarray(log_high + np.log(-np.expm1(log_low - log_high)))
 
 
-def decoder_sensitivity(x_0: Array, mean: Array, log_scale: Array) -> tuple[Array, Array, Array]:
-    """How strongly rounding moves the log-probability p of a bin: three non-negative arrays.
+class Sensitivity(NamedTuple):
+    """How strongly rounding moves the log-probability p of a bin: non-negative arrays, edges in units of the scale."""
 
-    |dp / d edge| summed over the edges; |edge * dp / d edge| summed likewise (a relative error of the scale moves an
-    edge by itself times that); and the size of the two (reflected) tails over the bin they enclose (a relative error
-    of the distribution function).
-    """
+    edge: Array
+    """|dp / d edge| summed over the edges: each edge rounded on its own"""
+    shift: Array
+    """|dp / d shift| of both edges by the same: what an error of the mean does, nothing where the bin lies around it"""
+    relative: Array
+    """|edge * dp / d edge| summed: a relative error of the scale moves an edge by itself times that"""
+    tails: Array
+    """the two (reflected) tails over the bin they enclose: a relative error of the distribution function"""
+
+
+def decoder_sensitivity(x_0: Array, mean: Array, log_scale: Array) -> Sensitivity:
+    """The sensitivities of the bins around `x_0`; arguments broadcast."""
     x_0, mean, log_scale = np.broadcast_arrays(x_0, mean, log_scale)
     log_p = decoder_log_likelihood_exact(x_0, mean, log_scale)
     edges = np.stack(decoder_edges(x_0, mean, log_scale))
@@ -142,7 +150,9 @@ def decoder_sensitivity(x_0: Array, mean: Array, log_scale: Array) -> tuple[Arra
     density = np.exp(np.where(finite, norm.logpdf(safe) - log_p, -np.inf))
     above = edges[0] > 0
     tails = np.exp(log_ndtr(np.where(above, -edges, edges)) - log_p).sum(axis=0)
-    return density.sum(axis=0), (density * np.abs(safe)).sum(axis=0), tails
+    return Sensitivity(
+        density.sum(axis=0), np.abs(density[1] - density[0]), (density * np.abs(safe)).sum(axis=0), tails
+    )
 
 
 def excess(r: Any, r_minus_1: Any) -> Array:

@@ -14,8 +14,11 @@ import ast
 import importlib
 import inspect
 import json
+import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -151,6 +154,14 @@ class Subject(Identity, Protocol):
     def counterparts(self) -> dict[str, Subject]:
         """The same subject in other execution modes, by mode."""
 
+    def sampling_noise(self, shape: Sequence[int], num_steps: int, seed: int) -> tuple[Array, Array]:
+        """What the sampler draws for `seed` when it makes `shape[0]` images: x_T of `shape`, z (num_steps, *shape)."""
+
+    def training_batches(self, x_0: Array, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
+        """What training on the images `x_0` (N, ...) draws in `num_steps` steps for `seed`: `x_0` (num_steps,
+        batch_size, ...), `t` (num_steps, batch_size) 0-based, `eps` in the shape of `x_0`.
+        """  # fmt: skip
+
     def to_uint8(self, x: Array) -> Array:
         """Images in [-1, 1] as uint8: -1, 0, 1 become 0, 128, 255, outside saturates, NaN raises."""
 
@@ -162,16 +173,20 @@ class Subject(Identity, Protocol):
 class SubjectSpec:
     """How a subject is made, in a form that fits on a command line: `module:factory` or
     `module:factory(name=literal, ...)`.
+
+    `alone`: written with brackets even if there is nothing in them, `module:factory()`, which means the subject that
+    the factory makes by default and not all those of the module's `GATE`.
     """  # fmt: skip
 
     reference: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def text(self) -> str:
         """What `--subject` takes to make this subject again."""
         inside = ", ".join(f"{name}={_literal(value)}" for name, value in self.options.items())
-        return f"{self.reference}({inside})" if inside else self.reference
+        return f"{self.reference}({inside})" if inside or self.alone else self.reference
 
     @property
     def label(self) -> str:
@@ -179,7 +194,7 @@ class SubjectSpec:
         return ",".join(f"{name}={value}" for name, value in self.options.items()) or self.reference
 
     def make(self) -> Subject:
-        """The subject itself. Raises `VerificationError` when the factory does not take these options."""
+        """The subject itself. Raises `VerificationError` when the factory does not take these options, or raises."""
         factory = load_factory(self.reference)
         try:
             inspect.signature(factory).bind(**self.options)
@@ -190,7 +205,14 @@ class SubjectSpec:
             ) from None
         except ValueError:  # a built-in without a signature: the call itself will tell
             pass
-        return cast("Subject", factory(**self.options))
+        try:
+            return cast("Subject", factory(**self.options))
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise VerificationError(
+                f"--subject {self.text!r}: making it raised {type(error).__name__}: {error} "
+                f"({PurePath(place.filename).name}, line {place.lineno}); choose other options, or mend the factory"
+            ) from error
 
 
 def _literal(value: object) -> str:
@@ -202,7 +224,7 @@ def load_subject(text: str, **options: Any) -> Subject:
     """The subject that `module:factory` (or `module:factory(name=literal, ...)`) makes, with further `options`.
 
     Raises `VerificationError` if the text is not of that form, the module does not import, has no such factory, or
-    the factory does not take the options. Errors inside the factory are its own and pass through.
+    the factory does not take the options or raises; what it raised is the error's cause.
     """
     spec = parse_spec(text)
     return SubjectSpec(spec.reference, {**spec.options, **options}).make()
@@ -211,16 +233,17 @@ def load_subject(text: str, **options: Any) -> Subject:
 def gate_specs(text: str, *, mode: str = "") -> list[SubjectSpec]:
     """The subjects that a run over `text` judges.
 
-    One, unless the module has a tuple `GATE` of keyword dictionaries and `text` gives no options of its own: then one
-    for each. `mode` ("graph", "pynative", "both") multiplies them if the factory has a parameter `mode`, and is
+    One, unless the module has a tuple `GATE` of keyword dictionaries and `text` has no brackets: then one for each.
+    `mode` ("graph", "pynative", "both") multiplies them if the factory has a parameter `mode`, and is
     otherwise without effect, because there is nothing to choose.
     """
     spec = parse_spec(text)
     factory = load_factory(spec.reference)
     gate: Sequence[Mapping[str, Any]] = getattr(_module(spec.reference), "GATE", ({},))
-    choices = [spec.options] if spec.options else list(gate)
+    choices = [spec.options] if spec.alone else list(gate)
     modes = _modes(mode) if mode and _takes(factory, "mode") and "mode" not in spec.options else [{}]
-    return [SubjectSpec(spec.reference, {**choice, **chosen}) for chosen in modes for choice in choices]
+    alone = spec.alone or len(choices) > 1
+    return [SubjectSpec(spec.reference, {**choice, **chosen}, alone) for chosen in modes for choice in choices]
 
 
 def _modes(mode: str) -> list[dict[str, str]]:
@@ -245,7 +268,7 @@ def parse_spec(text: str) -> SubjectSpec:
             f"--subject {text!r} is not of the form module:factory; give for instance "
             "verification.reference:ReferenceSubject"
         )
-    return SubjectSpec(reference, _keywords(text, f"f({inside}") if bracket else {})
+    return SubjectSpec(reference, _keywords(text, f"f({inside}") if bracket else {}, bool(bracket))
 
 
 def _is_dotted(name: str) -> bool:
@@ -284,7 +307,10 @@ def load_factory(reference: str) -> Callable[..., Any]:
 
 
 def _module(reference: str) -> Any:
+    """The module, which may lie in the working directory: a script's path does not begin there, as `python -m` does."""
     name = reference.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # at the end, so that nothing installed is hidden
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -292,6 +318,10 @@ def _module(reference: str) -> Any:
             f"--subject {reference!r}: module {name!r} does not import ({error}); "
             "check the spelling, or install what it needs into this Python"
         ) from None
+    except Exception as error:
+        raise VerificationError(
+            f"--subject {reference!r}: importing {name!r} raised {type(error).__name__}: {error}; mend that module"
+        ) from error
 
 
 def dtype_of(subject: Identity) -> str:

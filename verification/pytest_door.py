@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from verification.protocol import MODES
+from verification.protocol import MODES, VerificationError
+from verification.randomness import PROFILES, Randomness, chosen
 
 DEFAULT_SUBJECT = "ddpm_bench.subject:MindSporeSubject"
 DEFAULT_MODE = "graph"
 DEFAULT_TIER = "quick"
+DEFAULT_PROFILE = "gate"
+
+_JUDGING = pytest.StashKey[bool]()
+_CHOSEN = pytest.StashKey[Randomness]()
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Register `--subject`, `--mode` and `--tier`; a second time does nothing."""
+    """Register `--subject`, `--mode`, `--tier`, `--seed` and `--profile`; a second time does nothing."""
     group = parser.getgroup("verification", "which DDPM is judged, and how thoroughly")
     with contextlib.suppress(ValueError):  # raised if they are there: `conftest.py` asks too, and either may come first
         group.addoption("--subject", default=DEFAULT_SUBJECT, metavar="module:factory", help="the DDPM to judge")
@@ -30,6 +36,36 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(
             "--tier", default=DEFAULT_TIER, choices=["quick", "full"], help="full adds statistics, training"
         )
+        group.addoption(
+            "--seed", type=int, help="of all random inputs of the checks: by default 0 in the gate, a fresh one nightly"
+        )
+        group.addoption(
+            "--profile",
+            default=DEFAULT_PROFILE,
+            choices=list(PROFILES),
+            help="nightly: more examples, kept in .hypothesis; a false alarm in 1e4 runs, not 1e6",
+        )
+
+
+def randomness_of(config: pytest.Config) -> Randomness:
+    """What `--seed` and `--profile` ask for, once a run: a fresh seed is one for all checks.
+
+    Raises `VerificationError` on a negative seed.
+    """
+    if _CHOSEN not in config.stash:
+        seed = getattr(config, "workerinput", {}).get("verification_seed", config.getoption("--seed", None))
+        # A plugin with an option of the same name may have come first; what it holds is none of our names.
+        profile = str(config.getoption("--profile", DEFAULT_PROFILE) or DEFAULT_PROFILE)
+        config.stash[_CHOSEN] = chosen(seed, profile)
+    return config.stash[_CHOSEN]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker process of pytest-xdist the seed, which must be one for all; a bad one is told by collection."""
+    if _JUDGING in node.config.stash:
+        with contextlib.suppress(VerificationError):
+            node.workerinput["verification_seed"] = randomness_of(node.config).seed
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,6 +74,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     given = early_config.known_args_namespace
     if any(_is_the_judge(argument, pyargs=given.pyargs) for argument in given.file_or_dir):
         add_options(parser)
+        early_config.stash[_JUDGING] = True
 
 
 def _is_the_judge(argument: str, *, pyargs: bool) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import expit, log_ndtr
 
 from verification.protocol import Array, EpsModel
+from verification.reference_random import RandomDraws
 
 if TYPE_CHECKING:  # made of more than most runs need
     from verification.reference_network import ReferenceNetwork
@@ -71,7 +72,7 @@ def _one_of(kind: str, given: object, known: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {kind} {given!r}: known are {', '.join(known)}")
 
 
-class ReferenceSubject:
+class ReferenceSubject(RandomDraws):
     """A complete DDPM; see `protocol.Subject` for what each method means. Raises `ValueError` on an unknown choice."""
 
     def __init__(
@@ -332,10 +333,6 @@ class ReferenceSubject:
     def _bits(self, nats: Array) -> Array:
         """(B, ...) nats to (B,) bits per dimension."""
         return np.asarray(nats.reshape(len(nats), -1).mean(axis=1) / np.log(2), self.dtype)
-
-    def draw_timesteps(self, n: int, seed: int) -> Array:
-        """Uniform on 0 ... T - 1, Algorithm 1, line 3."""
-        return np.random.default_rng(seed).integers(0, self.num_timesteps, n)
 
     def ema(self, values: Array, decay: float) -> Array:
         """Each value moves the average: decay * average + (1 - decay) * value, starting at the first."""

@@ -1,13 +1,15 @@
-"""What was found, for machines (JSON, JUnit) and for people (Markdown), and the exit code that says it in one digit.
+"""What was found, as JSON and JUnit for machines and in a sentence for people, and the exit code that says it.
 
-The JSON record has `schema` 1:
+The JSON record has `schema` 1, published as `schemas/verify.schema.json`:
 
     kind "verify", created (ISO 8601, UTC), environment (a flat mapping), tier,
     subjects  [{name, dtype, num_timesteps, variance, clip_x_0, and mode and parameterization if the subject has them}],
-    findings  [the fields of `check.Finding`].
+    checks    {id: {claim, source, level, tolerance}} of the checks that were run,
+    findings  [the fields of `check.Finding`],
+    slack     [{check, ratio, subjects}]: bounds of which no subject used a thousandth (`overview.py`).
 
 It is strict JSON: numbers that are not finite are the strings "inf", "-inf" and "nan", and what was not compared is
-null.
+null. Fields may be added under the same number: a reader passes over those that it does not know.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ import numpy as np
 
 from verification.check import CHECKS, STATUSES, Finding
 from verification.known_failures import installed
+from verification.overview import FAILING, slack
 from verification.protocol import Identity, VerificationError
 
 SCHEMA = 1
-FAILING = ("failed", "unexpected_pass", "error")  # statuses that make a run fail
 WARN_RATIO = 0.5  # a passed check that used more of its bound than this is worth a look
 _IDENTITY = ("name", "dtype", "num_timesteps", "variance", "clip_x_0", "parameterization", "mode")
 
@@ -60,8 +62,15 @@ def record(
         "environment": strict(dict(environment) if environment is not None else own_environment()),
         "tier": tier,
         "subjects": [strict(identity(subject)) for subject in subjects],
+        "checks": {check: _about(check) for check in dict.fromkeys(f.check for f in findings) if check in CHECKS},
         "findings": [strict(dataclasses.asdict(finding)) for finding in findings],
+        "slack": [strict(dataclasses.asdict(each)) for each in slack(findings)],
     }
+
+
+def _about(check: str) -> dict[str, str | int]:
+    known = CHECKS[check]
+    return {"claim": known.claim, "source": known.source, "level": known.level, "tolerance": known.tolerance}
 
 
 def identity(subject: Identity) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def _case(finding: Finding) -> ET.Element:
     tags |= {"skipped": "skipped", "known_failure": "skipped"}
     if finding.status in tags:
         outcome = ET.SubElement(case, tags[finding.status], message=_printable(sentence(finding)))
-        outcome.text = _printable(finding.reproduce)
+        outcome.text = _printable(f"{finding.reproduce}\n# seed of the random inputs: {finding.seed}")
     return case
 
 
@@ -130,7 +139,7 @@ def _printable(text: str) -> str:
 def sentence(finding: Finding) -> str:
     """The finding in one line: where, how far off, why that much is allowed, and what it looks like."""
     parts = [finding.where, ratio_text(finding), finding.reason, finding.diagnosis]
-    return "; ".join(part for part in parts if part)
+    return " ".join("; ".join(part for part in parts if part).split())
 
 
 def ratio_text(finding: Finding) -> str:
@@ -147,31 +156,6 @@ def summary(findings: Sequence[Finding]) -> str:
     return (
         ", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in STATUSES if counts[status]) or "no check"
     )
-
-
-def markdown(findings: Sequence[Finding]) -> str:
-    """A page: the verdict, the failures with their commands, and a table of everything."""
-    lines = [f"# Verification: {summary(findings)}", ""]
-    for finding in findings:
-        if finding.status in FAILING:
-            lines += [f"## {finding.check}: {finding.status.replace('_', ' ')}", ""]
-            lines += [_claim(finding), "", sentence(finding), "", "```", finding.reproduce, "```", ""]
-    lines += ["| check | subject | status | where | error / allowed | seconds |", "|---|---|---|---|---|---|"]
-    lines += [_row(finding) for finding in findings]
-    return "\n".join(lines) + "\n"
-
-
-def _claim(finding: Finding) -> str:
-    known = CHECKS.get(finding.check)
-    return f"{known.claim} ({known.source})" if known else ""
-
-
-def _row(finding: Finding) -> str:
-    ratio = "" if finding.ratio is None else f"{finding.ratio:.2g}"
-    warn = " (warn)" if finding.status == "passed" and finding.ratio is not None and finding.ratio > WARN_RATIO else ""
-    where = finding.reason if finding.status == "skipped" else finding.where
-    cells = (finding.check, finding.subject, finding.status, where, ratio + warn, f"{finding.seconds:.2f}")
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def _write(path: str | Path, text: str) -> None:
