@@ -187,7 +187,7 @@ def self_tested(json_file: Path | None) -> int:
     from verification import report, self_test
     from verification.protocol import VerificationError
 
-    with contextlib.suppress(ConfigError):  # without MindSpore its mutants are unavailable, and the record says so
+    with contextlib.suppress(ConfigError, ImportError):  # without MindSpore the record says what is unavailable
         prepare()
     with sentences_of(VerificationError), shown("planting mistakes") as bar:
         result = self_test.run(MUTANTS, on_progress=paced(bar))

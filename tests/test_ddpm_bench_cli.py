@@ -290,6 +290,10 @@ def test_self_test_prints_the_matrix_writes_it_and_exits_with_4_for_a_hole(
         mutants = {"M13": load_mutants()["M13"]}
         return self_test.SelfTest(mutants, select("full", "FWD-1"), [verdict], [], {}, 1.0, faults)
 
+    def without_mindspore() -> None:
+        raise ModuleNotFoundError("No module named 'mindspore'")
+
+    monkeypatch.setattr(cli, "prepare", without_mindspore)
     monkeypatch.setattr(self_test, "run", run_without_processes)
     assert run("verify", "--self-test", "--json", tmp_path / "matrix.json") == code
     assert asked == [("verification.mutants", "ddpm_bench.subject_mutants")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +31,13 @@ def test_plan_tries_every_promise_and_every_right_counterpart_once() -> None:
     controls = [trial for trial in trials if trial.right]
     assert len(controls) == len({mutants[trial.mutant].control for trial in controls}) < 40
     assert {check for trial in controls for check in trial.checks} == {check.id for check in select("full")}
+
+
+def test_long_statistical_checks_of_right_subjects_are_jobs_of_their_own() -> None:
+    checks = [replace(each, level=4) if each.id in ("FWD-3", "SCH-6") else each for each in FEW]
+    entry = replace(planted.load_mutants()["T1"], killed_by=("FWD-1", "FWD-3", "FWD-7", "SCH-6"))
+    trials = [trial for trial in plan({SOURCE: {"T1": entry}}, checks) if trial.right]
+    assert [trial.checks for trial in trials] == [("FWD-1", "FWD-7"), ("FWD-3",), ("SCH-6",)]
 
 
 def test_trial_is_a_verdict_for_each_of_its_checks() -> None:

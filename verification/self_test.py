@@ -17,13 +17,13 @@ import importlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
-from verification.check import Check, load_checks, run_checks, select
+from verification.check import QUICK_LEVEL, Check, load_checks, run_checks, select
 from verification.kill_matrix import Planted, Verdict, faults, kills, matrix, promises
 from verification.protocol import VerificationError
 from verification.report import own_environment, strict
@@ -129,8 +129,16 @@ def plan(loaded: Mapping[str, Mapping[str, Planted]], checks: Sequence[Check]) -
         for name, entry in mutants.items():
             trials.append(Trial(source, name, tuple(promised[name])))
             controls.setdefault(entry.control, (name, {}))[1].update(dict.fromkeys(promised[name]))
-        trials += [Trial(source, name, tuple(wanted), right=True) for name, wanted in controls.values()]
+        for name, wanted in controls.values():
+            trials += [Trial(source, name, some, right=True) for some in _shares(wanted, checks)]
     return [trial for trial in trials if trial.checks]
+
+
+def _shares(wanted: Iterable[str], checks: Sequence[Check]) -> list[tuple[str, ...]]:
+    """The exact checks, which share what they ask of a subject, as one job; each of the statistical, which are long."""
+    exact = {check.id for check in checks if check.level <= QUICK_LEVEL}
+    together = tuple(each for each in wanted if each in exact)
+    return [together, *((each,) for each in wanted if each not in exact)]
 
 
 def judge(trial: Trial) -> list[Verdict]:
