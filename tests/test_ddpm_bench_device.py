@@ -162,7 +162,7 @@ def test_first_wait_is_armed_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 PROOF = """
 from ddpm_bench import device
-print(device.prove_synchronise().holds)
+print(device.prove_synchronise(tries=40).holds)  # the least of 40: neighbours may be testing, too
 device.synchronize = lambda: None
 print(device.prove_synchronise(tries=3).holds)
 """

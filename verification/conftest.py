@@ -9,7 +9,7 @@ import pytest
 from verification.check import Check, select
 from verification.plan import plan
 from verification.protocol import Subject, SubjectSpec, VerificationError, gate_specs
-from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options, randomness_of
+from verification.pytest_door import DEFAULT_MODE, DEFAULT_SUBJECT, DEFAULT_TIER, add_options, randomness_of, tell
 from verification.randomness import Randomness
 
 
@@ -19,13 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """How to judge with the same random numbers again, where they are not the gate's."""
-    try:
-        options = randomness_of(config).options
-    except VerificationError:  # said already: it ended the collection
-        return
-    if options:
-        terminalreporter.write_line(f"verification: to judge with the same random numbers again, add{options}")
+    """The seed of a nightly run, where the plugin is not there to tell it."""
+    tell(terminalreporter, config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -23,6 +23,7 @@ DEFAULT_PROFILE = "gate"
 
 _JUDGING = pytest.StashKey[bool]()
 _CHOSEN = pytest.StashKey[Randomness]()
+_TOLD = pytest.StashKey[bool]()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -66,6 +67,19 @@ def pytest_configure_node(node: Any) -> None:
     if _JUDGING in node.config.stash:
         with contextlib.suppress(VerificationError):
             node.workerinput["verification_seed"] = randomness_of(node.config).seed
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The seed of a nightly run. Here and not in `conftest.py` alone, which pytest-xdist's controller never loads."""
+    tell(terminalreporter, config)
+
+
+def tell(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write, once, how to judge with the same random numbers again, where the judge ran with others than the gate's."""
+    if _CHOSEN in config.stash and config.stash[_CHOSEN].options and _TOLD not in config.stash:
+        config.stash[_TOLD] = True
+        again = config.stash[_CHOSEN].options
+        terminalreporter.write_line(f"verification: to judge with the same random numbers again, add{again}")
 
 
 @pytest.hookimpl(tryfirst=True)
