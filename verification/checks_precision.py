@@ -65,7 +65,7 @@ def half_precision_keeps_the_noise(subject: Subject) -> Iterator[Evidence]:
 def _noise_kept(subject: Subject, dtype: str) -> Iterator[Evidence]:
     tables, t = exact(subject), np.arange(subject.num_timesteps)
     ones = np.ones((len(t), 1), np.float16 if dtype == "float16" else np.float32)
-    seen = np.asarray(subject.q_sample(0 * ones, t, ones)).astype(float)
+    seen = np.asarray(subject.q_sample(np.zeros_like(ones), t, ones)).astype(float)
     due = tables.sqrt_one_minus_alpha_bar[:, None]
     own = tables.error("sqrt_one_minus_alpha_bar")[:, None]
     bound = ROUNDINGS_OF_TABLE * (unit_roundoff(dtype) * due + smallest(dtype)) + own
