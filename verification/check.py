@@ -25,6 +25,7 @@ import verification
 from verification.guard import SubjectError, guarded
 from verification.protocol import Identity, Subject, VerificationError
 from verification.randomness import current, generator, using
+from verification.time_limit import DEFAULT, OutOfTime, interrupted, limited
 
 if TYPE_CHECKING:  # known_failures imports Finding from here
     from verification.known_failures import KnownFailures
@@ -185,36 +186,43 @@ def run_checks(
     spec: str = "",
     seed: int = 0,
     profile: str = "gate",
+    limit: float | None = DEFAULT,
 ) -> list[Finding]:
     """Judge `subject` by `checks` (by default the quick tier): one finding a check, in order.
 
     All random inputs come from `seed`, 0 being the gate's, as `randomness.PROFILES[profile]` has it.
     `on_finding` is called with each as it is made, for a progress display. `spec` is what `--subject` takes to make
     this subject, and goes into the findings' `reproduce` lines. Known failures that match no check at all are findings
-    too, at the end, and fail the run.
+    too, at the end, and fail the run. A check that takes more than `limit` seconds ends as an error; None: no limit.
     """
     spec = spec or f"{type(subject).__module__}:{type(subject).__qualname__}"
     findings = []
     with using(seed, profile):
-        for finding in _findings(select() if checks is None else checks, guarded(subject), spec, known_failures):
+        for finding in _findings(select() if checks is None else checks, guarded(subject), spec, known_failures, limit):
             findings.append(finding)
             if on_finding:
                 on_finding(finding)
     return findings
 
 
-def _findings(checks: Iterable[Check], subject: Subject, spec: str, known: KnownFailures | None) -> Iterator[Finding]:
+def _findings(
+    checks: Iterable[Check], subject: Subject, spec: str, known: KnownFailures | None, limit: float | None
+) -> Iterator[Finding]:
     for each in checks:
-        finding = _finding(each, subject, spec)
+        finding = _finding(each, subject, spec, limit)
         yield known.judge(finding, subject) if known else finding
     if known:
         yield from known.unmatched(subject)
 
 
-def _finding(each: Check, subject: Subject, spec: str) -> Finding:
+def _finding(each: Check, subject: Subject, spec: str, limit: float | None) -> Finding:
     start = time.perf_counter()
     found: list[Evidence] = []
-    status, reason = _collect(each, subject, found)
+    try:
+        with limited(limit):
+            status, reason = _collect(each, subject, found)
+    except OutOfTime as hang:
+        status, reason = "error", f"{interrupted(hang)} had not returned after {limit:g} s, the limit of a check"
     blank = Finding(
         check=each.id,
         status=status,

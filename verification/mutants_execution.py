@@ -146,3 +146,13 @@ class SameLength(ReferenceSubject):
         super().variant(**choices)
         kept = {name: value for name, value in choices.items() if name != "num_timesteps"}
         return super().variant(**kept)
+
+
+@mutant("Q20", "in float16, 1 - alpha_bar is taken of a rounded alpha_bar", ("DTY-1", "MODE-2"))
+class HalfPrecisionTables(ReferenceSubject):
+    def q_sample(self, x_0: Array, t: Array, eps: Array) -> Array:
+        if self.dtype != "float16":
+            return super().q_sample(x_0, t, eps)
+        x_0, eps = self._cast(x_0, eps)
+        alpha_bar = self._at(self.alpha_bar, t, x_0)  # 0.9999 is 1 in float16
+        return np.asarray(np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * eps, self.dtype)

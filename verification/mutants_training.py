@@ -45,6 +45,14 @@ class SummedLoss(ReferenceSubject):
         return super().linear_loss_gradient(w, x_0, t, eps) * x_0.shape[1]
 
 
+@mutant("P20", "the gradient is that at the weights of the step before", ("TRN-1",))
+class StaleGradient(ReferenceSubject):
+    def linear_loss_gradient(self, w: Array, x_0: Array, t: Array, eps: Array) -> Array:
+        before = getattr(self, "_before", w)
+        self._before = np.array(w)
+        return super().linear_loss_gradient(before if before.shape == w.shape else w, x_0, t, eps)
+
+
 @mutant("M49", "KL arguments swapped", ("KL-1",), variance="beta")
 class SwappedKL(ReferenceSubject):
     def normal_kl(self, mean_1: Array, log_variance_1: Array, mean_2: Array, log_variance_2: Array) -> Array:

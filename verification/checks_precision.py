@@ -1,0 +1,76 @@
+"""The same DDPM in every floating-point type: what a type rounds is bounded, and half of the bits are not half a DDPM.
+
+Tables made in float64 and cast once are right to a unit roundoff in any type. Made in half precision they are not:
+alpha_bar of the first linear step, 0.9999, is 1 there, so that 1 - alpha_bar is 0 and the step adds no noise at all.
+A type that the subject refuses with a sentence is no failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from verification.check import Evidence, check
+from verification.checks_choices import made
+from verification.checks_forward import q_sample_coefficients, q_step_coefficients
+from verification.identification import ROUNDINGS_OF_TABLE
+from verification.oracle import exact
+from verification.protocol import Subject, dtype_of
+from verification.tolerance import compare, holds, smallest, unit_roundoff
+
+HALVES = ("float16", "bfloat16")
+DTYPES = ("float64", "float32", *HALVES)
+
+
+@check(
+    "MODE-2",
+    claim="In float64, float32, float16 and bfloat16 the forward process errs by that type's rounding, and is finite.",
+    source="Ho et al. 2020, Eqs. 2 and 4; a type's unit roundoff (IEEE 754)",
+    needs=("variant", "q_sample", "q_step", "tables"),
+    level=1,
+    kills=("Q20",),
+    tolerance="T1: those of FWD-1 and FWD-3, with the unit roundoff of each type.",
+)
+def every_type_is_as_right_as_it_can_be(subject: Subject) -> Iterator[Evidence]:
+    """MODE-2: the coefficients at every t of the variants in each type, against 200-bit tables."""
+    for dtype in DTYPES:
+        other = made(subject, dtype=dtype)
+        if isinstance(other, Evidence):
+            yield other
+            continue
+        yield holds(dtype_of(other) == dtype, where=f"dtype={dtype}", reason=f"the variant says {dtype_of(other)}")
+        for run in (q_sample_coefficients, q_step_coefficients):
+            for evidence in run(other):
+                yield replace(evidence, where=f"dtype={dtype}, {evidence.where}")
+
+
+@check(
+    "DTY-1",
+    claim="In half precision the noise has its standard deviation sqrt(1 - alpha_bar_t) at every t, and is never lost.",
+    source="Ho et al. 2020, Eq. 4, at t = 1 above all, where 1 - alpha_bar is 1e-4",
+    needs=("variant", "q_sample"),
+    level=1,
+    kills=("Q20",),
+    tolerance="T1: five roundings of the one term that is not zero, what float64 leaves uncertain, and underflow.",
+)
+def half_precision_keeps_the_noise(subject: Subject) -> Iterator[Evidence]:
+    """DTY-1: x_0 = 0 and eps = 1 leave the standard deviation alone; float16 and bfloat16."""
+    for dtype in HALVES:
+        other = made(subject, dtype=dtype)
+        yield from [other] if isinstance(other, Evidence) else _noise_kept(other, dtype)
+
+
+def _noise_kept(subject: Subject, dtype: str) -> Iterator[Evidence]:
+    tables, t = exact(subject), np.arange(subject.num_timesteps)
+    ones = np.ones((len(t), 1), np.float16 if dtype == "float16" else np.float32)
+    seen = np.asarray(subject.q_sample(np.zeros_like(ones), t, ones)).astype(float)
+    due = tables.sqrt_one_minus_alpha_bar[:, None]
+    own = tables.error("sqrt_one_minus_alpha_bar")[:, None]
+    bound = ROUNDINGS_OF_TABLE * (unit_roundoff(dtype) * due + smallest(dtype)) + own
+    reason = "sqrt(1 - alpha_bar_t), made in float64 and cast once"
+    yield compare(seen, due, bound, where=lambda index: f"dtype={dtype}, t={index[0]}", reason=reason)
+    lost = np.flatnonzero((seen.reshape(-1) == 0) & (due[:, 0] >= smallest(dtype)))
+    where = f"dtype={dtype}, t={lost[0]}" if lost.size else f"dtype={dtype}"
+    yield holds(not lost.size, where=where, reason=f"{lost.size} steps add no noise at all")
