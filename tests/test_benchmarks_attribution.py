@@ -14,14 +14,16 @@ WHERE = {"device": "CPU", "mode": "graph", "tuning": "stock"}
 
 def record(total: float, layers: dict[str, tuple[str, float]]) -> dict[str, Any]:
     row = {
-        "case": "unet_forward[tiny]", "params": dict(WHERE), "process": 0, "seconds": [total * k for k in (0.9, 1, 1.3)],
+        "case": "unet_forward[tiny]", "params": dict(WHERE), "process": 0,
+        "seconds": [total * k for k in (0.9, 1, 1.3)],
         "first_call_seconds": 1.0, "flops": None, "peak_rss_bytes": None, "cpu_over_wall": None, "work": 1.0,
         "unit": "images", "import_seconds": 1.0, "proof": {},
     }  # fmt: skip
     return {
         "schema": SCHEMA, "kind": "bench", "environment": {}, "measurements": [row],
         "layers": [
-            {"case": row["case"], **WHERE, "layer": name, "kind": kind, "seconds": [s, 0.9 * s, 2 * s], "flops": 0, "bytes": 0}
+            {"case": row["case"], **WHERE, "layer": name, "kind": kind, "seconds": [s, 0.9 * s, 2 * s], "flops": 0,
+             "bytes": 0}
             for name, (kind, s) in layers.items()
         ],
     }  # fmt: skip
