@@ -27,9 +27,10 @@ import pytest
 
 from benchmarks import timing
 from benchmarks.cases import CASES, PEAKS, Case
-from benchmarks.environment import refuse_disguises
+from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
-from benchmarks.measurement import BenchmarkError
+from benchmarks.measurement import BenchmarkError, now
+from benchmarks.turnstile import Alone, InTurn, Turns
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Job:
     """whether other cases run in this worker too"""
     reference: str | None = None
     """"module:function" of the network's reference (`gates.Reference`)"""
+    turns: int | None = None
+    """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
 
 
 def read_job(path: Path) -> Job:
@@ -64,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, str]]()
 SEEN = pytest.StashKey[dict[str, Any]]()
+STARTED = pytest.StashKey[str]()
 IMPORT_SECONDS = pytest.StashKey[float]()
 
 SEED = 0
@@ -75,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("clock_job")
     config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     config.stash[FAILURES] = {}
+    config.stash[STARTED] = now()
     try:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
@@ -106,7 +111,8 @@ def pytest_runtest_makereport(
     case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     if case is not None and call.excinfo is not None and not report.skipped:
         kind, text = call.excinfo.typename, str(call.excinfo.value).strip()
-        item.config.stash[FAILURES].setdefault(case.id, f"{kind}: {text.splitlines()[0] if text else ''}")
+        reason = text if call.excinfo.errisinstance(Invalid) else f"{kind}: {text.splitlines()[0] if text else ''}"
+        item.config.stash[FAILURES].setdefault(case.id, reason)
     return report
 
 
@@ -119,7 +125,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """pytest-benchmark's own description starts processes and takes a second; environment.py has ours."""
-    return {"clock": config.stash.get(SEEN, {})}
+    seen: dict[str, Any] = config.stash.get(SEEN, {})
+    return {"clock": {"environment": collect(), **seen}}
 
 
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:  # noqa: ARG001 - the hook's signature
@@ -248,9 +255,15 @@ def reference(job: Job) -> Reference:
     return found
 
 
+@pytest.fixture(scope="session")
+def turns(job: Job) -> Turns:
+    """Whom this worker takes turns with."""
+    return Alone() if job.turns is None else InTurn(job.turns)
+
+
 @pytest.fixture
 def clock(
-    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job
+    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job, turns: Turns
 ) -> Callable[[Case], None]:
     """Times a case: makes it by its maker in the test's module, runs it, and fails the test if the row is invalid."""
 
@@ -260,7 +273,12 @@ def clock(
             **case.params, "device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": case.rounds,
             "shared_worker": job.shared,
         }  # fmt: skip
-        invalid = timing.run_case(case, make(case, machine, reference), machine, benchmark, params)
+        try:
+            workload = make(case, machine, reference)
+            invalid = timing.run_case(case, workload, machine, benchmark, params, turns)
+            benchmark.extra_info["clock"]["started"] = request.config.stash[STARTED]
+        finally:
+            turns.over(case.id)
         if invalid:
             pytest.fail(invalid, pytrace=False)
 
