@@ -5,7 +5,11 @@ delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, s
 
     d_i = log v_new,i − log v_old,i,   mean(d) ± t_{n−1} sd(d) / sqrt(n)        (Student 1908)
 
-and over independent processes by the difference of the means of log v with Welch's degrees of freedom (Welch 1947).
+where rounds took turns (`turnstile.py`), d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each
+round against the one beside it, so that what happened to both for a while is in neither. Pairs that the machine spoilt
+are left out (`contamination.py`). Over independent processes it is the difference of the means of log v, with Welch's
+degrees of freedom (Welch 1947).
+
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.
 
@@ -23,13 +27,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from benchmarks import contamination
 from benchmarks.environment import CODE_KEYS, differences
+from benchmarks.looks import level
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
 
 ALPHA = 0.01
@@ -59,11 +66,13 @@ class Estimate:
     """"paired" or "independent\""""
     sizes: tuple[int, int]
     """processes of the old and of the new arm"""
+    alpha: float = ALPHA
+    """error rate of each one-sided statement"""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Student-t interval of the log-ratio at `CONFIDENCE`."""
-        half = stats.t.ppf(1 - ALPHA, self.degrees) * self.standard_error
+        """Student-t interval of the log-ratio at confidence 1 − 2 alpha."""
+        half = stats.t.ppf(1 - self.alpha, self.degrees) * self.standard_error
         return (self.log_ratio - half, self.log_ratio + half)
 
 
@@ -86,6 +95,10 @@ class Verdict:
     """the slowdown found with probability `POWER`, as a fraction"""
     processes_needed: int | None = None
     """an arm, to detect the stated effect with probability `POWER` at the spread seen"""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """process to the reason why its pair does not count"""
+    alpha: float = ALPHA
+    """error rate of each one-sided statement; a part of `ALPHA` where a running comparison was looked at"""
 
     def as_record(self) -> Record:
         """The verdict as JSON can hold it."""
@@ -96,12 +109,24 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
+def pair_log_ratio(old: Measurement, new: Measurement) -> float:
+    """The log-ratio of a pair: of rounds side by side where they took turns, else of the processes' values."""
+    if old.interleaved and new.interleaved and len(old.seconds) == len(new.seconds):
+        return float(np.median(np.log(np.asarray(new.seconds) / np.asarray(old.seconds))))
+    return math.log(new.value / old.value)
+
+
 def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
     """The log-ratio over pairs; `old[i]` and `new[i]` are seconds of processes that ran side by side."""
-    pairs = np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64))
+    return estimate_of_pairs(np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64)))
+
+
+def estimate_of_pairs(log_ratios: Sequence[float] | NDArray[np.float64], alpha: float = ALPHA) -> Estimate:
+    """The log-ratio over pairs, from that of each; statements about it err at the rate `alpha`."""
+    pairs = np.asarray(log_ratios, np.float64)
     spread = float(pairs.std(ddof=1))
     count = len(pairs)
-    return Estimate(float(pairs.mean()), spread / math.sqrt(count), count - 1, spread, "paired", (count, count))
+    return Estimate(float(pairs.mean()), spread / math.sqrt(count), count - 1, spread, "paired", (count, count), alpha)
 
 
 def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
@@ -167,10 +192,13 @@ def judge(estimate: Estimate, effect: float) -> str:
     return "faster" if high < 0 else "inconclusive"
 
 
-def compare_records(old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS) -> Record:
+def compare_records(
+    old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS, looks: bool = False
+) -> Record:
     """The comparison of two bench records as a record of kind "compare", one verdict a cell of either.
 
-    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ.
+    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ. With
+    `looks` the comparison may still be running, or was ended when it was decided (`looks.py`).
     Raises `BenchmarkError` for an impossible effect or for something that is not a bench record.
     """
     if not 0 < effect < 1:
@@ -182,7 +210,7 @@ def compare_records(old: Record, new: Record, effect: float = 0.03, *, studied: 
     arms = [_by_cell(measurements(record)) for record in (old, new)]
     cells = list(dict.fromkeys([*arms[0], *arms[1]]))
     verdicts = [
-        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired) for cell in cells
+        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired, looks) for cell in cells
     ]
     return {
         "schema": SCHEMA,
@@ -224,18 +252,40 @@ def _verdict(
     effect: float,
     differing: Sequence[str],
     paired: bool,
+    looks: bool,
 ) -> Verdict:
     params = dict(zip(("device", "mode", "tuning"), cell[1:], strict=True))
     refusal = _refusal(old, new, differing)
     if refusal:
         return Verdict(cell[0], "incomparable", None, None, refusal, params)
-    arms = _paired_values(old, new) if paired else tuple([row.value for row in arm] for arm in (old, new))
+    if paired:
+        return _paired_verdict(cell[0], params, contamination.sort(_pairs(old, new)), effect, looks)
+    arms = [[row.value for row in arm] for arm in (old, new)]
     if min(map(len, arms)) < 2:
-        sizes = (len(arms[0]), len(arms[1]))
-        why = f"{sizes[0]} old and {sizes[1]} new processes: two of each are the least from which noise can be told"
-        return Verdict(cell[0], "inconclusive", None, None, why, params, processes=sizes, processes_needed=2)
-    estimate = paired_estimate(*arms) if paired else independent_estimate(*arms)
-    return _judged(cell[0], params, estimate, effect)
+        return _too_few(cell[0], params, (len(arms[0]), len(arms[1])))
+    return _judged(cell[0], params, independent_estimate(*arms), effect)
+
+
+def _paired_verdict(
+    case: str, params: dict[str, Any], pairs: contamination.Sorted, effect: float, looks: bool
+) -> Verdict:
+    count = len(pairs.kept)
+    if count < 2:
+        verdict = _too_few(case, params, (count, count))
+    else:
+        alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
+        estimate = estimate_of_pairs([pair_log_ratio(*pair) for pair in pairs.kept], alpha)
+        verdict = _judged(case, params, estimate, effect)
+    dropped = {str(process): reason for process, reason in pairs.dropped.items()}
+    if pairs.unfit:
+        why = f"{len(dropped)} of {count + len(dropped)} pairs were spoilt by the machine: measure when it is quieter"
+        verdict = dataclasses.replace(verdict, label="inconclusive", why=why)
+    return dataclasses.replace(verdict, dropped=dropped)
+
+
+def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int]) -> Verdict:
+    why = f"{sizes[0]} old and {sizes[1]} new processes: two of each are the least from which noise can be told"
+    return Verdict(case, "inconclusive", None, None, why, params, processes=sizes, processes_needed=2)
 
 
 def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str]) -> str | None:
@@ -257,11 +307,11 @@ def _meaning(row: Measurement) -> dict[str, object]:
     return {**row.params, "work": row.work, "unit": row.unit, "flops": row.flops}
 
 
-def _paired_values(old: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[list[float], list[float]]:
-    """The values of the processes that both arms have, in the same order."""
-    by_process = [{row.process: row.value for row in arm} for arm in (old, new)]
+def _pairs(old: Sequence[Measurement], new: Sequence[Measurement]) -> list[contamination.Pair]:
+    """The processes that both arms have, by number."""
+    by_process = [{row.process: row for row in arm} for arm in (old, new)]
     common = sorted(by_process[0].keys() & by_process[1].keys())
-    return [by_process[0][i] for i in common], [by_process[1][i] for i in common]
+    return [(by_process[0][i], by_process[1][i]) for i in common]
 
 
 def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float) -> Verdict:
@@ -279,12 +329,14 @@ def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float
         processes=estimate.sizes,
         minimum_detectable_effect=minimum_detectable_effect(estimate.standard_error, estimate.degrees),
         processes_needed=needed,
+        alpha=estimate.alpha,
     )
 
 
 def _why(label: str, interval: tuple[float, float], effect: float, estimate: Estimate, needed: int | None) -> str:
     low, high = (f"{100 * (bound - 1):+.2f} %" for bound in interval)
-    span = f"{low} … {high} ({CONFIDENCE:.0%}, {estimate.method}, {estimate.sizes[0]} + {estimate.sizes[1]} processes)"
+    sizes = f"{estimate.sizes[0]} + {estimate.sizes[1]} processes"
+    span = f"{low} … {high} ({100 * (1 - 2 * estimate.alpha):.3g} %, {estimate.method}, {sizes})"
     if label == "equivalent":
         return f"{span} lies within ±{effect:.1%}"
     if label in ("slower", "faster"):
