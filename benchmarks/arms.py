@@ -32,6 +32,8 @@ class Arm:
     """environment variables of its workers; None unsets one"""
     tuning: str = "tuned"
     """the name of its setting; any other than "stock" also sets what `device.configure` tunes"""
+    planted: float = 0.0
+    """share by which its calls are slowed on purpose (`plant.py`), to see whether that is noticed"""
 
 
 def checkout(path: Path) -> Path:

@@ -30,6 +30,7 @@ from benchmarks.cases import CASES, PEAKS, Case
 from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
 from benchmarks.measurement import BenchmarkError, now
+from benchmarks.plant import slowed
 from benchmarks.turnstile import Alone, InTurn, Turns
 
 
@@ -48,6 +49,8 @@ class Job:
     """"module:function" of the network's reference (`gates.Reference`)"""
     turns: int | None = None
     """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
+    planted: float = 0.0
+    """share by which calls are slowed on purpose"""
 
 
 def read_job(path: Path) -> Job:
@@ -126,7 +129,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """pytest-benchmark's own description starts processes and takes a second; environment.py has ours."""
     seen: dict[str, Any] = config.stash.get(SEEN, {})
-    return {"clock": {"environment": collect(), **seen}}
+    planted = config.stash[JOB].planted
+    return {"clock": {"environment": collect() | ({"planted": f"{planted:g}"} if planted else {}), **seen}}
 
 
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:  # noqa: ARG001 - the hook's signature
@@ -274,7 +278,7 @@ def clock(
             "shared_worker": job.shared,
         }  # fmt: skip
         try:
-            workload = make(case, machine, reference)
+            workload = slowed(make(case, machine, reference), machine.synchronize, job.planted)
             invalid = timing.run_case(case, workload, machine, benchmark, params, turns)
             benchmark.extra_info["clock"]["started"] = request.config.stash[STARTED]
         finally:

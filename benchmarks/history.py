@@ -6,8 +6,9 @@ A file holds what was measured in one environment but for the code that was time
     {"session", "created", "code": {…}, "peaks", "unavailable", "notes"}                    one line a run, then
     {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process of a cell
 
-`cell` is the SHA-256 of code, configuration, environment and process: with the session it says whether a line is
-already there, so appending a record again adds nothing and an interrupted sweep can go on where it was.
+and the lines of an arm of a comparison say which: "arm". `cell` is the SHA-256 of code, configuration, environment and
+process: with session and arm it says whether a line is already there, so appending a record again adds nothing and an
+interrupted sweep can go on where it was.
 
 Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
 line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
@@ -116,11 +117,12 @@ def _encode(line: Record) -> bytes:
 def _lines(record: Record) -> list[Record]:
     """The lines of a `record`: one for the run, one for each measurement."""
     code = {key: record["environment"].get(key) for key in CODE_KEYS}
-    session = record.get("session") or record.get("created")
-    run = {"session": session, "created": record.get("created"), "code": code}
+    session: Record = {"session": record.get("session") or record.get("created")}
+    session |= {"arm": record["arm"]} if "arm" in record else {}
+    run = {**session, "created": record.get("created"), "code": code}
     run |= {key: record[key] for key in ("peaks", "unavailable", "notes") if key in record}
     cells = [
-        {"session": session, "cell": cell_identity(record["environment"], row), "measurement": row}
+        {**session, "cell": cell_identity(record["environment"], row), "measurement": row}
         for row in record["measurements"]
     ]
     return [run, *cells]
@@ -135,9 +137,9 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _identity(line: Mapping[str, Any]) -> tuple[object, object]:
+def _identity(line: Mapping[str, Any]) -> tuple[object, object, object]:
     """What may be stored only once: a session's run line has no cell."""
-    return (line.get("session"), line.get("cell"))
+    return (line.get("session"), line.get("arm"), line.get("cell"))
 
 
 def _decoded(content: bytes, path: Path) -> list[Record | None]:
@@ -193,7 +195,8 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
 
 def _session(records: dict[object, Record], environment: Record, line: Record) -> Record:
     empty = {"schema": SCHEMA, "kind": "bench", "session": line.get("session"), "environment": environment}
-    return records.setdefault(line.get("session"), {**empty, "measurements": []})
+    empty |= {"arm": line["arm"]} if "arm" in line else {}
+    return records.setdefault((line.get("session"), line.get("arm")), {**empty, "measurements": []})
 
 
 def _run(line: Record, environment: Record) -> Record:

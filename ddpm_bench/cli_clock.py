@@ -5,11 +5,15 @@ Like there, every verb imports what it needs inside itself.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ddpm_bench import interruption
+from ddpm_bench.errors import ConfigError
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, File, Folder, complain, mode_option, modes_of, say, sentences_of
 
@@ -27,6 +31,11 @@ REFERENCE = "verification.oracle_network:predict"
 @click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
 @click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
+@click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
+@click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
+@click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop after that long.")
+@click.option("--self-test", is_flag=True, help="Time the clock: plant slowdowns, see them found and nothing else.")
+@click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
 @click.option("--json", "json_file", type=File, help="Write the measurements there.")
 @click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
 @click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
@@ -37,11 +46,21 @@ def bench(
     tuning: str,
     processes: int | None,
     quick: bool,
+    against: Path | None,
+    effect: float,
+    budget: float | None,
+    self_test: bool,
+    trials: int,
     json_file: Path | None,
     history: Path | None,
     list_only: bool,
 ) -> int:
-    """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers."""
+    """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers.
+
+    With --against CHECKOUT, say whether this code is slower than that: workers of both take turns, pair after pair,
+    until every case is decided (exit code 1 if one is slower, 3 if one stays open). FILE then holds this code's
+    measurements, and beside it FILE.old.json the other's and FILE.compare.json the verdicts.
+    """
     from rich.console import Console
 
     from benchmarks import cases, runner, summary, terminal
@@ -54,6 +73,9 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
+    output_files(json_file)
+    if history:
+        output_folder(history)
     with sentences_of(BenchmarkError):
         plan = runner.plan(
             chosen if only else None,
@@ -61,10 +83,12 @@ def bench(
             modes=modes_of(mode),
             processes=processes,
             extent="quick" if quick else "full",
+            budget=budget,
         )
-        output_files(json_file)
-        if history:
-            output_folder(history)
+        if self_test:
+            return self_tested(plan, tuning, effect, trials, json_file)
+        if against:
+            return compared(plan, against, tuning, effect, processes, json_file, history)
         record = timed(plan, tuning)
         if json_file:
             write_record(json_file, record)
@@ -74,18 +98,99 @@ def bench(
     return summary.exit_code(record)
 
 
+def compared(
+    plan: Plan,
+    against: Path,
+    tuning: str,
+    effect: float,
+    pairs: int | None,
+    json_file: Path | None,
+    history: Path | None,
+) -> int:
+    """Measure this code and that in `against` by turns and print the verdicts; what is measured is stored at once."""
+    from benchmarks import arms, duel, terminal
+    from benchmarks import compare as comparison
+    from benchmarks import history as store
+    from benchmarks.looks import LOOKS
+    from benchmarks.measurement import write_record
+
+    name, variables = one_setting(tuning)
+    sides = (
+        arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
+        arms.Arm("new", variables=variables, tuning=name),
+    )
+    device = (plan.devices or ("CPU",))[0]
+    bout = duel.Bout(sides, plan.picks, pairs or LOOKS[-1], device, () if pairs else LOOKS, plan.budget)
+
+    def verdicts(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        return comparison.compare_records(records["old"], records["new"], effect, looks=not pairs)
+
+    def undecided(records: Mapping[str, dict[str, Any]], cell: tuple[str, str, str]) -> bool:
+        found = {(v["case"], v["params"]["device"], v["params"]["mode"]): v for v in verdicts(records)["verdicts"]}
+        return bool(found[cell]["label"] == "inconclusive")
+
+    def keep(fresh: Mapping[str, dict[str, Any]]) -> None:
+        interruption.check()
+        if history:
+            for record in fresh.values():
+                store.append(history, record)
+
+    with progressing("comparing") as on_progress:
+        records = duel.fight(bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep)
+    result = verdicts(records)
+    if json_file:
+        write_record(json_file, records["new"])
+        write_record(json_file.with_suffix(".old.json"), records["old"])
+        write_record(json_file.with_suffix(".compare.json"), result)
+    print("\n".join([*terminal.verdicts(result), *records["new"]["notes"]]))
+    return comparison.exit_code(result)
+
+
+def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: Path | None) -> int:
+    """Plant slowdowns and none in the first case of the plan and print which were noticed; 4 if the clock errs."""
+    from benchmarks import proof
+    from benchmarks.measurement import write_record
+
+    name, variables = one_setting(tuning)
+    case, mode = plan.picks[0]
+
+    def keep(record: dict[str, Any]) -> None:
+        interruption.check()
+        if json_file:
+            write_record(json_file, record)
+
+    with progressing("planting slowdowns") as on_progress:
+        question = proof.Question(case, mode, variables, name, effect)
+        record = proof.prove(question, trials, reference=REFERENCE, on_progress=on_progress, on_trial=keep)
+    print("\n".join(proof.lines(record)))
+    return proof.exit_code(record)
+
+
+def one_setting(tuning: str) -> tuple[str, dict[str, str | None]]:
+    """The name and the variables of a setting. Raises `ConfigError` for more than one."""
+    from ddpm_bench import remedy
+
+    if tuning == "both":
+        raise ConfigError("a comparison runs under one setting, not both: give --tuning tuned or --tuning stock")
+    return tuning, remedy.settings(tuning, say)[tuning]
+
+
+@contextlib.contextmanager
+def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
+    """A progress bar for the clock: yields what it calls with work done, work in all, seconds left and what runs."""
+    from ddpm_bench.progress import Progress, shown
+
+    with shown(job) as report:
+        yield lambda done, total, left, _: report(Progress(done, total, left))
+
+
 def timed(plan: Plan, tuning: str) -> dict[str, Any]:
     """The record of a run of the clock, with a progress bar."""
     from benchmarks import runner
     from ddpm_bench import remedy
-    from ddpm_bench.progress import Progress, shown
 
-    with shown("timing") as report:
-
-        def note(done: int, total: int, left: float, _: str) -> None:
-            report(Progress(done, total, left))
-
-        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=note)
+    with progressing("timing") as on_progress:
+        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=on_progress)
 
 
 @click.command()
