@@ -88,7 +88,7 @@ class _Session:
     on_pair: OnPair | None
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=now)
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=lambda: time.perf_counter())
     rows: dict[str, list[Measurement]] = field(default_factory=dict)
     """by arm"""
     seen: dict[str, environment.Environment] = field(default_factory=dict)
