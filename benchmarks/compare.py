@@ -3,11 +3,12 @@
 One process gives one value v, the median of its rounds in seconds per call. What is estimated is the log-ratio
 delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, side by side, of one session):
 
-    d_i = log v_new,i − log v_old,i,   mean(d) ± t_{n−1} sd(d) / sqrt(n)        (Student 1908)
+    d_i = log v_new,i − log v_old,i        with the interval of the signed-rank test over the d_i (`intervals.py`),
 
-where rounds took turns (`turnstile.py`), d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each
+which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`), d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each
 round against the one beside it, so that what happened to both for a while is in neither. Pairs that the machine spoilt
-are left out (`contamination.py`). Over independent processes it is the difference of the means of log v, with Welch's
+are left out (`contamination.py`). Pairs that ran one after the other widen their interval by what an autocorrelated
+machine does to ABBA order (`intervals.SERIAL`). Over independent processes it is the difference of the means of log v, with Welch's
 degrees of freedom (Welch 1947).
 
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from benchmarks import contamination
+from benchmarks import intervals as few
 from benchmarks.environment import CODE_KEYS, differences
 from benchmarks.looks import level
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
@@ -68,10 +70,21 @@ class Estimate:
     """processes of the old and of the new arm"""
     alpha: float = ALPHA
     """error rate of each one-sided statement"""
+    bounds: tuple[float, float] | None = None
+    """interval by signed ranks; None where it is Student's"""
+    stretch: float = 1.0
+    """what the interval of pairs is wider by, as they ran one after the other"""
+
+    @property
+    def by(self) -> str:
+        """The name of the interval: signed ranks take the noise for symmetric, Student's t for normal."""
+        return few.STUDENT if self.bounds is None else few.SIGNED_RANKS
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Student-t interval of the log-ratio at confidence 1 − 2 alpha."""
+        """Interval of the log-ratio at confidence 1 − 2 alpha."""
+        if self.bounds is not None:
+            return self.bounds
         half = stats.t.ppf(1 - self.alpha, self.degrees) * self.standard_error
         return (self.log_ratio - half, self.log_ratio + half)
 
@@ -90,9 +103,12 @@ class Verdict:
     params: dict[str, Any]
     """device, mode and tuning"""
     method: str | None = None
+    """"paired" or "independent\""""
+    interval_by: str | None = None
+    """"signed ranks" or "Student's t\""""
     processes: tuple[int, int] | None = None
     minimum_detectable_effect: float | None = None
-    """the slowdown found with probability `POWER`, as a fraction"""
+    """the slowdown found with probability `POWER` at the spread seen, as a fraction"""
     processes_needed: int | None = None
     """an arm, to detect the stated effect with probability `POWER` at the spread seen"""
     dropped: dict[str, str] = field(default_factory=dict)
@@ -121,12 +137,28 @@ def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
     return estimate_of_pairs(np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64)))
 
 
-def estimate_of_pairs(log_ratios: Sequence[float] | NDArray[np.float64], alpha: float = ALPHA) -> Estimate:
-    """The log-ratio over pairs, from that of each; statements about it err at the rate `alpha`."""
+def estimate_of_pairs(
+    log_ratios: Sequence[float] | NDArray[np.float64], alpha: float = ALPHA, *, stretch: float = 1.0
+) -> Estimate:
+    """The log-ratio over pairs, from that of each; statements about it err at the rate `alpha`.
+
+    `stretch` widens the interval about its centre (`intervals.SERIAL`).
+    """
     pairs = np.asarray(log_ratios, np.float64)
+    found = few.interval(pairs, alpha).stretched(stretch)
     spread = float(pairs.std(ddof=1))
     count = len(pairs)
-    return Estimate(float(pairs.mean()), spread / math.sqrt(count), count - 1, spread, "paired", (count, count), alpha)
+    return Estimate(
+        log_ratio=found.centre,
+        standard_error=stretch * spread / math.sqrt(count),
+        degrees=count - 1,
+        spread=spread,
+        method="paired",
+        sizes=(count, count),
+        alpha=alpha,
+        bounds=(found.low, found.high) if found.method == few.SIGNED_RANKS else None,
+        stretch=stretch,
+    )
 
 
 def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
@@ -146,22 +178,32 @@ def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate
     )
 
 
-def power(effect: float, standard_error: float, degrees: float) -> float:
-    """Chance that the one-sided t-test at `ALPHA` finds a true slowdown by `effect` (noncentral t distribution)."""
+def power(effect: float, standard_error: float, degrees: float, alpha: float = ALPHA) -> float:
+    """Chance that the one-sided t-test at `alpha` finds a true slowdown by `effect` (noncentral t distribution)."""
     if standard_error == 0:
         return 1.0
     shift = math.log1p(effect) / standard_error
-    return float(stats.nct.sf(stats.t.ppf(1 - ALPHA, degrees), degrees, shift))
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha, degrees), degrees, shift))
 
 
-def minimum_detectable_effect(standard_error: float, degrees: float) -> float | None:
-    """The slowdown, as a fraction, that is found with chance `POWER`; None if even a thousandfold one is not."""
+def minimum_detectable_effect(standard_error: float, degrees: float, alpha: float = ALPHA) -> float | None:
+    """The slowdown, as a fraction, that a t-test finds with chance `POWER`; None if even a thousandfold one is not."""
     if standard_error == 0:
         return 0.0
     most = 999.0
-    if not power(most, standard_error, degrees) >= POWER:
+    if not power(most, standard_error, degrees, alpha) >= POWER:
         return None
-    return float(optimize.brentq(lambda effect: power(effect, standard_error, degrees) - POWER, 0.0, most, xtol=1e-6))
+    return float(
+        optimize.brentq(lambda effect: power(effect, standard_error, degrees, alpha) - POWER, 0.0, most, xtol=1e-6)
+    )
+
+
+def detectable(estimate: Estimate) -> float | None:
+    """The slowdown, as a fraction, that this estimate would have shown with chance `POWER` at the spread seen."""
+    if estimate.bounds is None:
+        return minimum_detectable_effect(estimate.standard_error, estimate.degrees, estimate.alpha)
+    shift = few.detectable(estimate.sizes[0], estimate.alpha, POWER)
+    return None if shift is None else math.expm1(min(shift * estimate.spread * estimate.stretch, math.log(1000)))
 
 
 def processes_needed(effect: float, spread: float, method: str) -> int | None:
@@ -170,15 +212,21 @@ def processes_needed(effect: float, spread: float, method: str) -> int | None:
     `spread` is the standard deviation of a pair's log-ratio for the method "paired", of a process's log value for
     "independent".
     """
-    per_arm, arms = (1.0, 1) if method == "paired" else (2.0, 2)
-    return next(
-        (
-            n
-            for n in range(2, _MOST_PROCESSES + 1)
-            if power(effect, spread * math.sqrt(per_arm / n), arms * (n - 1)) >= POWER
-        ),
-        None,
-    )
+    bound = math.log1p(effect)
+    if method == "paired":
+        return _first(lambda n: (few.detectable(n, ALPHA, POWER) or math.inf) * spread <= bound, few.enough(ALPHA))
+    return _first(lambda n: power(effect, spread * math.sqrt(2 / n), 2 * (n - 1)) >= POWER, 2)
+
+
+def _first(holds: Callable[[int], bool], least: int) -> int | None:
+    """The smallest number from `least` to a thousand for which a condition `holds` that then goes on to hold."""
+    if not holds(_MOST_PROCESSES):
+        return None
+    low, high = least - 1, _MOST_PROCESSES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 def judge(estimate: Estimate, effect: float) -> str:
@@ -270,11 +318,14 @@ def _paired_verdict(
     case: str, params: dict[str, Any], pairs: contamination.Sorted, effect: float, looks: bool
 ) -> Verdict:
     count = len(pairs.kept)
-    if count < 2:
-        verdict = _too_few(case, params, (count, count))
+    alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
+    least = few.enough(alpha) if looks else 2
+    if count < least:
+        verdict = _too_few(case, params, (count, count), least)
     else:
-        alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
-        estimate = estimate_of_pairs([pair_log_ratio(*pair) for pair in pairs.kept], alpha)
+        together = all(row.interleaved for pair in pairs.kept for row in pair)
+        ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
+        estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
         verdict = _judged(case, params, estimate, effect)
     dropped = {str(process): reason for process, reason in pairs.dropped.items()}
     if pairs.unfit:
@@ -283,9 +334,10 @@ def _paired_verdict(
     return dataclasses.replace(verdict, dropped=dropped)
 
 
-def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int]) -> Verdict:
-    why = f"{sizes[0]} old and {sizes[1]} new processes: two of each are the least from which noise can be told"
-    return Verdict(case, "inconclusive", None, None, why, params, processes=sizes, processes_needed=2)
+def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int], least: int = 2) -> Verdict:
+    number = "two" if least == 2 else least
+    why = f"{sizes[0]} old and {sizes[1]} new processes: {number} of each are the least from which noise can be told"
+    return Verdict(case, "inconclusive", None, None, why, params, processes=sizes, processes_needed=least)
 
 
 def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str]) -> str | None:
@@ -317,7 +369,7 @@ def _pairs(old: Sequence[Measurement], new: Sequence[Measurement]) -> list[conta
 def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float) -> Verdict:
     label = judge(estimate, effect)
     low, high = (math.exp(bound) for bound in estimate.interval)
-    needed = processes_needed(effect, estimate.spread, estimate.method)
+    needed = processes_needed(effect, estimate.stretch * estimate.spread, estimate.method)
     return Verdict(
         case=case,
         label=label,
@@ -326,8 +378,9 @@ def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float
         why=_why(label, (low, high), effect, estimate, needed),
         params=params,
         method=estimate.method,
+        interval_by=estimate.by,
         processes=estimate.sizes,
-        minimum_detectable_effect=minimum_detectable_effect(estimate.standard_error, estimate.degrees),
+        minimum_detectable_effect=detectable(estimate),
         processes_needed=needed,
         alpha=estimate.alpha,
     )
@@ -336,7 +389,7 @@ def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float
 def _why(label: str, interval: tuple[float, float], effect: float, estimate: Estimate, needed: int | None) -> str:
     low, high = (f"{100 * (bound - 1):+.2f} %" for bound in interval)
     sizes = f"{estimate.sizes[0]} + {estimate.sizes[1]} processes"
-    span = f"{low} … {high} ({100 * (1 - 2 * estimate.alpha):.3g} %, {estimate.method}, {sizes})"
+    span = f"{low} … {high} ({100 * (1 - 2 * estimate.alpha):.3g} %, {estimate.method}, {estimate.by}, {sizes})"
     if label == "equivalent":
         return f"{span} lies within ±{effect:.1%}"
     if label in ("slower", "faster"):
