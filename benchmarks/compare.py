@@ -307,16 +307,18 @@ def _verdict(
     if refusal:
         return Verdict(cell[0], "incomparable", None, None, refusal, params)
     if paired:
-        return _paired_verdict(cell[0], params, contamination.sort(_pairs(old, new)), effect, looks)
+        return judge_pairs(cell[0], params, _pairs(old, new), effect, looks=looks)
     arms = [[row.value for row in arm] for arm in (old, new)]
     if min(map(len, arms)) < 2:
         return _too_few(cell[0], params, (len(arms[0]), len(arms[1])))
     return _judged(cell[0], params, independent_estimate(*arms), effect)
 
 
-def _paired_verdict(
-    case: str, params: dict[str, Any], pairs: contamination.Sorted, effect: float, looks: bool
+def judge_pairs(
+    case: str, params: dict[str, Any], found: Sequence[contamination.Pair], effect: float, *, looks: bool
 ) -> Verdict:
+    """What may be said of a cell from the pairs `found`, of which those that the machine spoilt are left out."""
+    pairs = contamination.sort(found)
     count = len(pairs.kept)
     alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
     least = few.enough(alpha) if looks else 2
