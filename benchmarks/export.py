@@ -35,10 +35,14 @@ def pytest_benchmark_json(record: Record) -> Record:
 
 def _machine(environment: Mapping[str, Any]) -> Record:
     """The whole environment, with the entries by which pytest-benchmark tells machines apart."""
-    names = {"cpu": {"brand_raw": environment.get("cpu"), "count": environment.get("cores_usable")}}
-    python = {"python_version": environment.get("python"), "python_implementation": "CPython"}
-    known = {"node": "", "processor": environment.get("cpu"), "machine": "", "system": environment.get("os"), "release": ""}
-    return {**environment, **known, **python, **names}
+    cpu = {"brand_raw": environment.get("cpu"), "count": environment.get("cores_online")}
+    system, _, release = str(environment.get("system", "")).partition(" ")
+    implementation, _, version = str(environment.get("python", "")).partition(" ")
+    known = {
+        "node": environment.get("host"), "processor": environment.get("cpu"), "machine": environment.get("architecture"),
+        "system": system, "release": release, "python_implementation": implementation, "python_version": version,
+    }  # fmt: skip
+    return {**environment, **known, "cpu": cpu}
 
 
 def _commit(record: Record) -> Record:

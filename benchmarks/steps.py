@@ -117,7 +117,7 @@ def threshold(points: int) -> float:
 
 
 def _search(series: Array, offset: int) -> list[Step]:
-    if len(series) < SHORTEST:
+    if len(series) < SHORTEST or np.ptp(series) == 0:
         return []
     step = _largest(series, offset)
     if step is None:
