@@ -34,7 +34,9 @@ NOTHING = "nothing was compared: the records have no cell"
 def junit(comparison: Record) -> str:
     """A compare record as JUnit XML, a test a cell; the ratio and its interval are properties of the test."""
     cases = [_test(verdict) for verdict in comparison["verdicts"]] or [_nothing()]
-    counted = {kind: str(sum(case.find(kind) is not None for case in cases)) for kind in ("failure", "error", "skipped")}
+    counted = {
+        kind: str(sum(case.find(kind) is not None for case in cases)) for kind in ("failure", "error", "skipped")
+    }
     suite = ET.Element(
         "testsuite", name="ddpm-bench compare", tests=str(len(cases)), failures=counted["failure"],
         errors=counted["error"], skipped=counted["skipped"], timestamp=str(comparison["created"])[:19],
@@ -74,7 +76,7 @@ def _nothing() -> ET.Element:
 
 def _printable(text: str) -> str:
     """Without the control characters that XML 1.0 cannot hold."""
-    return "".join(c if c in "\t\n\r" or c >= " " and c not in "\ufffe\uffff" else "\ufffd" for c in text)
+    return "".join(c if c in "\t\n\r" or (c >= " " and c not in "\ufffe\uffff") else "\ufffd" for c in text)
 
 
 def name(verdict: Mapping[str, object]) -> str:

@@ -5,11 +5,12 @@ delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, s
 
     d_i = log v_new,i − log v_old,i        with the interval of the signed-rank test over the d_i (`intervals.py`),
 
-which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`), d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each
-round against the one beside it, so that what happened to both for a while is in neither. Pairs that the machine spoilt
-are left out (`contamination.py`). Pairs that ran one after the other widen their interval by what an autocorrelated
-machine does to ABBA order (`intervals.SERIAL`). Over independent processes it is the difference of the means of log v, with Welch's
-degrees of freedom (Welch 1947).
+which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`),
+d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each round against the one beside it, so that
+what happened to both for a while is in neither. Pairs that the machine spoilt are left out (`contamination.py`). Pairs
+that ran one after the other widen their interval by what an autocorrelated machine does to ABBA order
+(`intervals.SERIAL`). Over independent processes it is the difference of the means of log v, with Welch's degrees of
+freedom (Welch 1947).
 
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.

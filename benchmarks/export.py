@@ -1,10 +1,10 @@
 """A bench record as the JSON of pytest-benchmark, for services that read that and nothing else.
 
-Its "rounds" are our processes: each cell is one benchmark whose data are the values of its fresh processes (the median of a
-process's rounds, in seconds a call), so that minimum, deviation and quartiles, which those services draw and alarm at, are
-over what varies from run to run. The raw rounds go along in `extra_info`. Invalid cells have no number and are left out;
-their reasons stand under `invalid`, beside the fields that pytest-benchmark knows. Statistics are computed by
-pytest-benchmark itself.
+Its "rounds" are our processes: each cell is one benchmark whose data are the values of its fresh processes (the median
+of a process's rounds, in seconds a call), so that minimum, deviation and quartiles, which those services draw and
+alarm at, are over what varies from run to run. The raw rounds go along in `extra_info`. Invalid cells have no number
+and are left out; their reasons stand under `invalid`, beside the fields that pytest-benchmark knows. Statistics are
+computed by pytest-benchmark itself.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ def _machine(environment: Mapping[str, Any]) -> Record:
     system, _, release = str(environment.get("system", "")).partition(" ")
     implementation, _, version = str(environment.get("python", "")).partition(" ")
     known = {
-        "node": environment.get("host"), "processor": environment.get("cpu"), "machine": environment.get("architecture"),
-        "system": system, "release": release, "python_implementation": implementation, "python_version": version,
+        "node": environment.get("host"), "processor": environment.get("cpu"),
+        "machine": environment.get("architecture"), "system": system, "release": release,
+        "python_implementation": implementation, "python_version": version,
     }  # fmt: skip
     return {**environment, **known, "cpu": cpu}
 
@@ -48,7 +49,14 @@ def _machine(environment: Mapping[str, Any]) -> Record:
 def _commit(record: Record) -> Record:
     code = record["environment"].get("code")
     when = record.get("created")
-    return {"id": code, "time": when, "author_time": when, "dirty": False, "project": "ddpm-bench", "branch": "(unknown)"}
+    return {
+        "id": code,
+        "time": when,
+        "author_time": when,
+        "dirty": False,
+        "project": "ddpm-bench",
+        "branch": "(unknown)",
+    }
 
 
 def _name(row: Row) -> str:
@@ -60,8 +68,20 @@ def _benchmark(row: Row) -> Record:
     for value in row.processes:
         stats.update(value)
     name = _name(row)
-    extra = {"work": row.work, "unit": row.unit, "flops": row.flops, "rounds_of_processes": [list(r) for r in row.rounds]}
-    options = {"disable_gc": False, "timer": "perf_counter", "min_rounds": 1, "max_time": 0.0, "min_time": 0.0, "warmup": True}
+    extra = {
+        "work": row.work,
+        "unit": row.unit,
+        "flops": row.flops,
+        "rounds_of_processes": [list(r) for r in row.rounds],
+    }
+    options = {
+        "disable_gc": False,
+        "timer": "perf_counter",
+        "min_rounds": 1,
+        "max_time": 0.0,
+        "min_time": 0.0,
+        "warmup": True,
+    }
     return {
         "group": row.case, "name": name, "fullname": f"benchmarks::{name}", "param": None, "extra_info": extra,
         "params": {"device": row.device, "mode": row.mode, "tuning": row.tuning}, "options": options,

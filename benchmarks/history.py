@@ -102,8 +102,8 @@ def _append_lines(file: FileIO, path: Path, environment: Mapping[str, object], l
 def _write_or_take_back(file: FileIO, block: bytes) -> None:
     """Append `block` and wait for the disk; when it is full, cut the file back to what it was.
 
-    Unbuffered: a buffer would keep what did not fit, and closing the file would write it into the room that cutting back
-    has made.
+    Unbuffered: a buffer would keep what did not fit, and closing the file would write it into the room that cutting
+    back has made.
     """
     before = os.fstat(file.fileno()).st_size
     try:

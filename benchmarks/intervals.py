@@ -1,18 +1,19 @@
 """Where the middle of a few values lies, with as few assumptions as they allow.
 
-From `enough(alpha)` values on, the interval is that of the signed-rank test (Wilcoxon 1945; Walsh 1949; Hodges and Lehmann
-1963): of the n(n + 1)/2 averages of two values, each also with itself, sorted,
+From `enough(alpha)` values on, the interval is that of the signed-rank test (Wilcoxon 1945; Walsh 1949; Hodges and
+Lehmann 1963): of the n(n + 1)/2 averages of two values, each also with itself, sorted,
 
     low = A_(k),   high = A_(N+1−k),   centre = median A,     k the largest with P(W < k) ≤ alpha
 
-where W, the sum of the ranks of the positive values among n that are symmetric about 0, has the law of Σ i·b_i with fair
-coins b_i. It holds at *every* n for *every* symmetric noise, heavy-tailed and bimodal too, and exchanging two arms that are
-alike changes nothing but the sign of their log-ratios: symmetry is what a comparison of a program with itself has.
+where W, the sum of the ranks of the positive values among n that are symmetric about 0, has the law of Σ i·b_i with
+fair coins b_i. It holds at *every* n for *every* symmetric noise, heavy-tailed and bimodal too, and exchanging two
+arms that are alike changes nothing but the sign of their log-ratios: symmetry is what a comparison of a program with
+itself has.
 
 Student's t does not do there: when processes fall into two modes, the first five pairs lie in the same one with
 probability 2⁻⁴, spread far less than pairs do, and "slower" is said for 3.5 % of programs compared with themselves
-where 1 % is stated (docs/clock.md). No interval helps below `enough` values: of n symmetric values all n lie on one side with
-probability 2⁻ⁿ. For fewer, the interval is Student's, and its name says that it takes the noise for normal.
+where 1 % is stated (docs/clock.md). No interval helps below `enough` values: of n symmetric values all n lie on one
+side with probability 2⁻ⁿ. For fewer, the interval is Student's, and its name says that it takes the noise for normal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def enough(alpha: float) -> int:
     return math.ceil(-math.log2(alpha) - 1e-9)
 
 
-@lru_cache(maxsize=None)
+@cache
 def rank(count: int, alpha: float) -> int:
     """Which of the sorted averages is the lower bound, from 1; 0 where there are too few values."""
     below = _signed_rank_cdf(count)
@@ -110,13 +111,13 @@ def _signed_rank_cdf(count: int) -> NDArray[np.float64]:
     return np.cumsum(law)
 
 
-@lru_cache(maxsize=None)
+@cache
 def detectable(count: int, alpha: float, power: float) -> float | None:
     """The shift that signed ranks tell from 0 with chance `power`, in standard deviations of normal noise.
 
-    None for too few values. The lower bound of values shifted by s exceeds 0 when A_(k) of the noise alone exceeds −s, so
-    the answer is a quantile of −A_(k): exact at k = 1, where A_(1) is the smallest value, else from 4000 seeded draws (to
-    about 1 %). Beyond 60 values it falls as 1/√n.
+    None for too few values. The lower bound of values shifted by s exceeds 0 when A_(k) of the noise alone exceeds −s,
+    so the answer is a quantile of −A_(k): exact at k = 1, where A_(1) is the smallest value, else from 4000 seeded
+    draws (to about 1 %). Beyond 60 values it falls as 1/√n.
     """
     if count > _MOST_DRAWN:
         known = detectable(_MOST_DRAWN, alpha, power)

@@ -6,9 +6,10 @@ Here one may look after certain numbers of pairs only, and each look spends a pa
     Σ_k α_k ≤ α        so that        P(any look errs) ≤ Σ_k P(look k errs) ≤ α        (Bonferroni 1936)
 
 whatever the looks have to do with each other. The first look comes when signed ranks can speak at all at its level
-(`intervals.enough`: after 7 pairs; with one more, a pair that the machine spoilt may be missing) and spends most of α, as at the
-usual noise it decides nearly everything. Number, places and shares of the looks are those with the fewest pairs until a
-decision, averaged over comparisons with itself and with 3 % more at spreads of 1, 1.5 and 2 % (docs/clock.md).
+(`intervals.enough`: after 7 pairs; with one more, a pair that the machine spoilt may be missing) and spends most of α,
+as at the usual noise it decides nearly everything. Number, places and shares of the looks are those with the
+fewest pairs until a decision, averaged over comparisons with itself and with 3 % more at spreads of 1, 1.5 and 2 %
+(docs/clock.md).
 """
 
 from __future__ import annotations

@@ -1,23 +1,25 @@
 """What a proposed threshold would have done: to the history that is stored, and to its noise.
 
-A threshold is the effect that a comparison is to tell from nothing. Whether one is any good is not a matter of taste once
-there is a history:
+A threshold is the effect that a comparison is to tell from nothing. Whether one is any good is not a matter of taste
+once there is a history:
 
 * every two sessions of one environment that follow each other are compared at that effect, as if it had been asked for
   then; where the code was the same, an alarm is a false one. Beside them stand the steps that the whole series has
   (`steps.py`): an alarm within a step's interval is explained by it, and a step without an alarm was slept through;
 * whole processes (of compared arms whole pairs, with what the machine did to them) are drawn again from what was
-  recorded, with replacement (Efron 1979), and put together to comparisons without any effect, and to others with exactly the
-  proposed one: the share of alarms and that of detections are what the threshold does on this machine's own noise.
+  recorded, with replacement (Efron 1979), and put together to comparisons without any effect, and to others with
+  exactly the proposed one: the share of alarms and that of detections are what the threshold does on this machine's
+  own noise.
 
 Noise is what is left of a process when its session's mean is taken out. Of the `n` values of a session that leaves a
-variance smaller by (n − 1)/n, which is put back. What changes between sessions is not in it, and is what the first part shows.
-A record of the clock's own trial (`proof.py`) is replayed as well: its comparisons of the code with itself are noise as
-they stand.
+variance smaller by (n − 1)/n, which is put back. What changes between sessions is not in it, and is what the first
+part shows. A record of the clock's own trial (`proof.py`) is replayed as well: its comparisons of the code with itself
+are noise as they stand.
 
     {"schema": 1, "kind": "replay", "created", "effect", "resamples", "seed",
      "cells": [{"case", "params", "environment": hash, "sessions": n,
-                "comparisons": [{"old", "new": {session, created, code}, "same_code", "label", "ratio", "interval", "why"}],
+                "comparisons": [{"old", "new": {session, created, code}, "same_code",
+                                 "label", "ratio", "interval", "why"}],
                 "alarms": n, "false_alarms": n, "steps": [the fields of Step, "session", "code", "alarmed"],
                 "noise": {"method", "pool", "size", "alarm_rate", "detection_rate"} or {"why": no rates}}]}
 """
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -129,7 +132,7 @@ def _only(record: Record, cell: Cell) -> Record:
 def _cell(cell: Cell, key: str, records: Sequence[Record], effect: float, resamples: int, seed: int) -> Record:
     own = [one for one in (_only(record, cell) for record in records) if one["measurements"]]
     line = [record for record in own if record.get("arm") in (None, "new")]  # the old arm of a comparison is other code
-    compared = [_comparison(old, new, effect) for old, new in zip(line, line[1:], strict=False)]
+    compared = [_comparison(old, new, effect) for old, new in itertools.pairwise(line)]
     alarms = [one for one in compared if one["label"] == "slower"]
     return {
         "case": cell[0], "params": dict(zip(("device", "mode", "tuning"), cell[1:], strict=True)), "environment": key,
@@ -153,7 +156,7 @@ def _who(record: Record) -> Record:
 
 
 def levels(records: Sequence[Record]) -> list[float]:
-    """The logarithm of seconds a call in each of the `records` of one cell: the mean over valid processes, nan for none."""
+    """The logarithm of seconds a call in each of the `records` of one cell, over valid processes; nan for none."""
     found = [[math.log(row.value) for row in measurements(record) if row.seconds] for record in records]
     return [float(np.mean(logs)) if logs else math.nan for logs in found]
 
@@ -210,9 +213,12 @@ def _slowed(row: Measurement, log_ratio: float) -> Measurement:
 def _recorded(proof: Record, trial: Record) -> list[Pair]:
     """The pairs of one trial as measurements that took turns."""
     return [
-        tuple(_as_measurement(proof, i, pair[arm], pair["conditions"][j]) for j, arm in enumerate(("old", "new")))
+        (
+            _as_measurement(proof, i, pair["old"], pair["conditions"][0]),
+            _as_measurement(proof, i, pair["new"], pair["conditions"][1]),
+        )
         for i, pair in enumerate(trial["pairs"])
-    ]  # type: ignore[misc]  # two arms, so two entries
+    ]
 
 
 def _as_measurement(proof: Record, process: int, seconds: Sequence[float], conditions: Record) -> Measurement:
@@ -229,9 +235,12 @@ def _rates_of_pairs(pairs: Sequence[Pair], effect: float, resamples: int, seed: 
         return {"why": f"{len(pairs)} pairs: {LEAST_POOL} are the least from which noise is drawn"}
     random = np.random.default_rng(seed)
     called = [
-        [_label_of_pairs([pairs[i] for i in random.integers(len(pairs), size=LOOKS[-1])], shift, effect) for _ in range(resamples)]
+        [
+            _label_of_pairs([pairs[i] for i in random.integers(len(pairs), size=LOOKS[-1])], shift, effect)
+            for _ in range(resamples)
+        ]
         for shift in (0.0, math.log1p(effect))
-    ]  # fmt: skip
+    ]
     return dataclasses.asdict(Rates("paired", len(pairs), LOOKS[-1], *(_share(labels) for labels in called)))
 
 
@@ -281,8 +290,8 @@ def _lines(cell: Record, effect: float) -> Iterable[str]:
     if compared:
         same = sum(one["same_code"] for one in compared)
         yield (
-            f"{cell['case']} ({where}): {cell['alarms']} alarms at {effect:.1%} in {len(compared)} comparisons of sessions, "
-            f"{cell['false_alarms']} of them among the {same} of unchanged code"
+            f"{cell['case']} ({where}): {cell['alarms']} alarms at {effect:.1%} in {len(compared)} comparisons "
+            f"of sessions, {cell['false_alarms']} of them among the {same} of unchanged code"
         )
     else:
         yield f"{cell['case']} ({where}): no two sessions of one environment to compare"
@@ -299,7 +308,8 @@ def _lines(cell: Record, effect: float) -> Iterable[str]:
     else:
         yield (
             f"  on recorded noise ({noise['pool']} {'pairs' if noise['method'] == 'paired' else 'processes'}): "
-            f"{noise['alarm_rate']:.1%} alarms without an effect, {noise['detection_rate']:.1%} of {effect:.1%} slowdowns found"
+            f"{noise['alarm_rate']:.1%} alarms without an effect, "
+            f"{noise['detection_rate']:.1%} of {effect:.1%} slowdowns found"
         )
 
 

@@ -5,19 +5,20 @@ remembers the session before:
 
     y_t = μ + δ·[t ≥ k] + e_t,      e_t = ρ e_{t−1} + ε_t
 
-For each place k with at least `LEAST` points on both sides, δ is estimated by generalised least squares: subtract ρ times
-the point before from each point (Cochrane and Orcutt 1949), the first point scaled by √(1 − ρ²) instead (Prais and Winsten
-1954). A step is where T_k = δ̂_k / se(δ̂_k) is largest, if |T_k| exceeds what noise without a step reaches in one series of
-a hundred. On both sides of a step the search goes on (binary segmentation, Vostrikova 1981).
+For each place k with at least `LEAST` points on both sides, δ is estimated by generalised least squares: subtract ρ
+times the point before from each point (Cochrane and Orcutt 1949), the first point scaled by √(1 − ρ²) instead (Prais
+and Winsten 1954). A step is where T_k = δ̂_k / se(δ̂_k) is largest, if |T_k| exceeds what noise without a step reaches
+in one series of a hundred. On both sides of a step the search goes on (binary segmentation, Vostrikova 1981).
 
-Two things make the usual detectors jumpy, and are met here. The residuals' lag-one correlation, of a fit that was free to
-choose k, is far below ρ; so it is raised by `RAISE` / n, too far for white noise, and the threshold makes up for it. And
-the largest of many correlated T_k has no law in a book; so `THRESHOLDS` are its 99 % quantiles by simulation
-(`calibrate`), the largest over white, strongly skewed and AR(0.5) noise. How much is found is in docs/clock.md: a
-step of three standard deviations within five points, in 95 of 100 white series of 60 points or more.
+Two things make the usual detectors jumpy, and are met here. The residuals' lag-one correlation, of a fit that was free
+to choose k, is far below ρ; so it is raised by `RAISE` / n, too far for white noise, and the threshold makes up for
+it. And the largest of many correlated T_k has no law in a book; so `THRESHOLDS` are its 99 % quantiles by simulation
+(`calibrate`), the largest over white, strongly skewed and AR(0.5) noise. How much is found is in docs/clock.md: a step
+of three standard deviations within five points, in 95 of 100 white series of 60 points or more.
 
-Where it lies is told by the likelihood ratio: of a two-sided random walk with drift, the maximum beyond the true place is
-that of two exponential variables (Siegmund 1988), so places with n log(s²_k / s²_min) < −2 log(1 − √0.95) hold it in 95 %.
+Where it lies is told by the likelihood ratio: of a two-sided random walk with drift, the maximum beyond the true place
+is that of two exponential variables (Siegmund 1988), so places with n log(s²_k / s²_min) < −2 log(1 − √0.95) hold it
+in 95 %.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ LEAST = 4
 
 RAISE = 8
 """What ρ̂ is raised by, times the number of points. Of 0, 1, 2, 5, 8 and 12, each with thresholds of its own, this finds
-most steps of three standard deviations in the last five of 30 to 100 points (76 % of them at 30, where 5 finds 75 %)."""
+most steps of three standard deviations in the last five of 30 to 100 points (76 % of them at 30, where 5 finds 75
+%)."""
 
 MOST_MEMORY = 0.8
 """The largest ρ̂: beyond, a step and a slow drift cannot be told apart in a history of a hundred points."""
@@ -102,11 +104,11 @@ class Scan:
     def statistic(self) -> Array:
         """T; 0 where nothing varies and nothing is shifted."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.nan_to_num(self.shift / self.error, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            return np.asarray(np.nan_to_num(self.shift / self.error, nan=0.0, posinf=np.inf, neginf=-np.inf))
 
 
 def find(logs: Sequence[float] | Array) -> list[Step]:
-    """The steps of a series of logarithms, in order of time. Fewer than `SHORTEST` points have none that could be told."""
+    """The steps of a series of logarithms, in order of time; none in fewer than `SHORTEST` points."""
     return sorted(_search(np.asarray(logs, np.float64), 0), key=lambda step: step.index)
 
 
@@ -208,7 +210,7 @@ def _generalised(y: Array, k: NDArray[np.int64], rho: Array) -> Scan:
 
 
 def calibrate(points: int, series: int = 40_000, seed: int = 0) -> float:
-    """The 1 − 0.9 `RATE` quantile of max |T| over `series` series of so many points without a step, of the worst of `LAWS`."""
+    """What max |T| of so many points without a step exceeds at 0.9 `RATE`, for the worst of `LAWS`; from `series` each."""
     quantiles = []
     for law in LAWS:
         random = np.random.default_rng((seed, points, LAWS.index(law)))
@@ -223,9 +225,9 @@ def calibrate(points: int, series: int = 40_000, seed: int = 0) -> float:
 def noise(law: str, shape: tuple[int, int], random: np.random.Generator) -> Array:
     """Series of one of `LAWS`."""
     if law == "white":
-        return random.standard_normal(shape)
+        return np.asarray(random.standard_normal(shape))
     if law == "autoregressive":
         innovations = random.standard_normal(shape)
         innovations[:, 0] /= math.sqrt(1 - 0.5**2)  # stationary from the first point on
         return np.asarray(signal.lfilter([1.0], [1.0, -0.5], innovations, axis=1))
-    return (1 if law == "skewed" else -1) * random.standard_exponential(shape)
+    return np.asarray((1 if law == "skewed" else -1) * random.standard_exponential(shape))

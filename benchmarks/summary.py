@@ -1,8 +1,8 @@
 """From records to the numbers a person reads: one `Row` a cell, each number derivable from the record alone.
 
-A process is the sample (its value is the median of its rounds), so a row's figure is the middle of the logarithms of its
-processes' values, with an interval over processes (`intervals.py`). With one process there is no interval, and with none
-no number; both are said.
+A process is the sample (its value is the median of its rounds), so a row's figure is the middle of the logarithms of
+its processes' values, with an interval over processes (`intervals.py`). With one process there is no interval, and
+with none no number; both are said.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Middle of the processes' values: geometric mean, from six processes on Hodges and Lehmann's; None for none."""
+        """Geometric mean of the processes' values, from six of them on Hodges and Lehmann's middle; None for none."""
         if len(self.processes) < 2:
             return self.processes[0] if self.processes else None
         return math.exp(self._middle.centre)
@@ -67,8 +67,8 @@ class Row:
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of `seconds`; None below two processes.
 
-        By signed ranks from six processes on, else Student's on logarithms (`intervals.py`): of processes that are alike
-        and do not remember each other. What else holds stands in docs/clock.md.
+        By signed ranks from six processes on, else Student's on logarithms (`intervals.py`): of processes that are
+        alike and do not remember each other. What else holds stands in docs/clock.md.
         """
         if len(self.processes) < 2:
             return None

@@ -33,7 +33,13 @@ def suite(*verdicts: dict[str, Any]) -> ET.Element:
 
 @pytest.mark.parametrize(
     ("label", "element"),
-    [("equivalent", None), ("faster", None), ("slower", "failure"), ("inconclusive", "skipped"), ("incomparable", "error")],
+    [
+        ("equivalent", None),
+        ("faster", None),
+        ("slower", "failure"),
+        ("inconclusive", "skipped"),
+        ("incomparable", "error"),
+    ],
 )
 def test_every_label_has_its_own_status(label: str, element: str | None) -> None:
     (case,) = suite(verdict(label))
@@ -65,7 +71,8 @@ def test_text_that_xml_cannot_hold_or_would_take_for_markup_survives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "kind"), [("slower", "error"), ("faster", "notice"), ("inconclusive", "warning"), ("incomparable", "warning")]
+    ("label", "kind"),
+    [("slower", "error"), ("faster", "notice"), ("inconclusive", "warning"), ("incomparable", "warning")],
 )
 def test_annotation_is_of_the_labels_kind(label: str, kind: str) -> None:
     (line,) = announce.github(comparison(verdict(label)))

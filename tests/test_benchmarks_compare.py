@@ -7,14 +7,17 @@ is binomial, and the bound is its 99.9 % quantile.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import math
+from importlib import resources
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import compare
+from benchmarks import compare, intervals
 from benchmarks.compare import (
     compare_records,
     exit_code,
@@ -123,7 +126,8 @@ def alarms(intervals: list[tuple[float, float]]) -> float:
 
 
 def test_pairs_needed_are_those_of_the_design() -> None:
-    """measurement.md: 5, 10, 19, 47 pairs for a log-ratio of 0.03 at 1, 2, 3, 5 % by Student's t; ranks take a few more."""
+    """measurement.md: 5, 10, 19, 47 pairs for a log-ratio of 0.03 at 1, 2, 3, 5 % by Student's t; ranks take a few
+    more."""
     effect, spreads = math.expm1(0.03), (0.01, 0.02, 0.03, 0.05)
     student = [
         next(n for n in range(2, 100) if power(effect, spread / math.sqrt(n), n - 1) >= compare.POWER)
@@ -334,3 +338,88 @@ def test_comparison_is_a_pure_function_of_its_records() -> None:
     first, second = compare_records(old, new), compare_records(old, new)
     assert (old, new) == before
     assert first["verdicts"] == second["verdicts"]
+
+
+def turns(ratios: list[list[float]]) -> list[dict[str, Any]]:
+    """The two arms of a session: a pair a list, whose rounds of the new arm are longer by its entries."""
+    arms = [record(dict.fromkeys(range(len(ratios)), 1.0)) for _ in range(2)]
+    for old, new, factors in zip(arms[0]["measurements"], arms[1]["measurements"], ratios, strict=True):
+        speed = [1.0 + 0.5 * (k % 3) for k in range(len(factors))]  # of the machine, from moment to moment
+        old.update(seconds=speed, interleaved=True)
+        new.update(seconds=[s * f for s, f in zip(speed, factors, strict=True)], interleaved=True)
+    return arms
+
+
+def test_value_of_an_interleaved_pair_is_the_median_of_its_rounds_ratios() -> None:
+    """The difference of log medians would be log 1.3 here: the machine's speed changes between the rounds."""
+    arms = turns([[1.0, 1.02, 1.3]] * 8)
+    verdict = only_verdict(compare_records(*arms))
+    assert verdict["ratio"] == pytest.approx(1.02)
+
+
+def test_pairs_one_after_the_other_have_the_wider_interval() -> None:
+    factors = [[math.exp(z)] * 3 for z in 0.01 * np.random.default_rng(1).standard_normal(9)]
+    together, apart = turns(factors), turns(factors)
+    for row in apart[0]["measurements"]:
+        row["interleaved"] = False
+    lows = [math.log(only_verdict(compare_records(*arms))["interval"][0]) for arms in (together, apart)]
+    centre = math.log(only_verdict(compare_records(*together))["ratio"])
+    assert (lows[1] - centre) / (lows[0] - centre) == pytest.approx(intervals.SERIAL)
+
+
+def test_enough_pairs_are_judged_by_signed_ranks_and_fewer_by_student() -> None:
+    found = [only_verdict(compare_records(record(arm(1.0, count=n)), record(arm(1.0, count=n)))) for n in (6, 7)]
+    assert [one["interval_by"] for one in found] == ["Student's t", "signed ranks"]
+
+
+def test_running_comparison_says_nothing_before_ranks_can_speak() -> None:
+    arms = [turns([[factor] * 3] * 6) for factor in (1.0, 2.0)]
+    for old, new in arms:
+        verdict = only_verdict(compare_records(old, new, looks=True))
+        assert (verdict["label"], verdict["processes_needed"]) == ("inconclusive", 7)
+        assert "7 of each are the least" in verdict["why"]
+
+
+def test_running_comparison_is_judged_at_the_level_of_its_look() -> None:
+    arms = turns([[1.05 + 0.001 * i] * 3 for i in range(8)])
+    verdict = only_verdict(compare_records(*arms, looks=True))
+    assert (verdict["label"], verdict["alpha"]) == ("slower", pytest.approx(0.8 * compare.ALPHA))
+    assert "98.4 %" in verdict["why"]
+
+
+def test_other_machine_is_refused_by_its_name() -> None:
+    old = record(arm(1.0), environment={"code": "one", "host": "here"})
+    new = record(arm(1.0, seed=1), session="b", environment={"code": "one", "host": "there"})
+    assert "host: here → there" in only_verdict(compare_records(old, new))["why"]
+
+
+def schema() -> dict[str, Any]:
+    """The schema that the wheel carries."""
+    text = resources.files("benchmarks").joinpath("schemas/compare.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def test_published_schema_describes_every_label() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.check_schema(schema())
+    seen = set()
+    for new in (
+        record(arm(1.0, seed=1)), record(arm(1.1), session="b"), record(arm(0.9), session="b"),
+        record(arm(1.02, 0.2), session="b"), record({0: 1.0}), record({}),
+    ):  # fmt: skip
+        comparison = compare_records(record(arm(1.0)), new)
+        written = json.loads(json.dumps(comparison, allow_nan=False))
+        assert not list(validator.iter_errors(written))
+        seen |= {verdict["label"] for verdict in written["verdicts"]}
+    assert seen == set(compare.LABELS)
+    fields = {field.name for field in dataclasses.fields(compare.Verdict)}
+    assert fields == set(schema()["$defs"]["verdict"]["properties"])
+
+
+@pytest.mark.parametrize("damage", [{"label": "fine"}, {"ratio": "1"}, {"interval": [1.0]}, {"why": ""}])
+def test_damaged_verdict_is_noticed_by_the_schema(damage: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    comparison = compare_records(record(arm(1.0)), record(arm(1.0, seed=1)))
+    comparison["verdicts"][0].update(damage)
+    assert list(jsonschema.Draft202012Validator(schema()).iter_errors(json.loads(json.dumps(comparison))))

@@ -120,7 +120,10 @@ def test_unknown_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == newer
 
 
-@pytest.mark.parametrize("content", [b'{"some": "json"}\n', b"[1, 2]\n", b"plain text\nof two lines\n", b'{\n "schema": 1,\n "kind": "bench"\n}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [b'{"some": "json"}\n', b"[1, 2]\n", b"plain text\nof two lines\n", b'{\n "schema": 1,\n "kind": "bench"\n}\n'],
+)
 def test_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = append(tmp_path, record())
     path.write_bytes(content)

@@ -1,7 +1,7 @@
 """The interval of a few values: exact for symmetric noise, refused where nothing can be known, wide enough for ABBA.
 
-Rates: shares are compared with the 1e-4 quantile of the binomial law of the stated rate, so right code fails a test once
-in 1e4 choices of its seed; with 4000 trials a coverage that is 1.5 % too small is caught in 95 % of them.
+Rates: shares are compared with the 1e-4 quantile of the binomial law of the stated rate, so right code fails a test
+once in 1e4 choices of its seed; with 4000 trials a coverage that is 1.5 % too small is caught in 95 % of them.
 """
 
 from __future__ import annotations

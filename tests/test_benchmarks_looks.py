@@ -1,7 +1,7 @@
 """Stopping early keeps the error rate, and decides soon; simulated with pairs whose law is known.
 
-Rates: bounds are the 1e-4 quantile of the binomial law of the stated rate, so right code fails a test once in 1e4 seeds. With
-400 trials an alarm rate of 4 % is caught in 95 % of runs, with the 10 000 of the slow tests one of 1.5 %.
+Rates: bounds are the 1e-4 quantile of the binomial law of the stated rate, so right code fails a test once in 1e4
+seeds. With 400 trials an alarm rate of 4 % is caught in 95 % of runs, with the 10 000 of the slow tests one of 1.5 %.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def test_code_against_itself_raises_no_more_alarms_at_length(law: str, spread: f
 @pytest.mark.parametrize("law", ["skewed", "skewed down"])
 @pytest.mark.parametrize("spread", [0.01, 0.015, 0.02])
 def test_skewed_pairs_raise_no_more_alarms_at_the_usual_spread(law: str, spread: float) -> None:
-    """No A/A comparison has such pairs, as exchanging its arms changes their sign; at 2 % and less it would not matter."""
+    """No A/A comparison has such pairs, as exchanging its arms changes their sign; at 2 % and less it would not
+    matter."""
     found = trials(law, spread, 0.0)
     assert share(found, "slower") + share(found, "faster") <= at_most(ALPHA)
 

@@ -1,7 +1,8 @@
 """Steps are found soon, and noise that remembers itself is not taken for one.
 
-Rates: a test of at most 1 % false steps allows the 1e-4 quantile of its binomial law, so right code fails once in 1e4 seeds;
-with the 3000 series of the default tests a rate of 2 % or more is caught in 99 % of them, with the 20 000 of the slow ones 1.3 %.
+Rates: a test of at most 1 % false steps allows the 1e-4 quantile of its binomial law, so right code fails once in 1e4
+seeds; with the 3000 series of the default tests a rate of 2 % or more is caught in 99 % of them, with the 20 000 of
+the slow ones 1.3 %.
 """
 
 from __future__ import annotations
