@@ -25,7 +25,7 @@ from verification.oracle_network import predict
 from verification.protocol import Subject
 from verification.reference_network import ReferenceNetwork
 from verification.reverse_mode import Array, Tape, Value
-from verification.tolerance import unit_roundoff
+from verification.tolerance import gamma, unit_roundoff
 
 BATCH = 4
 DIRECTIONS = 3
@@ -49,6 +49,15 @@ class GradientTruth:
     def exact(self) -> dict[str, Array]:
         """The gradients by `reverse_mode`, in float64."""
         return ReferenceNetwork(self.config, weights=self.weights).gradient(self.x, self.t, self.target)
+
+    @cached_property
+    def score(self) -> tuple[float, float]:
+        """The mean squared error itself, and how far from it rounding may lead."""
+        residual = ReferenceNetwork(self.config, weights=self.weights)(self.x, self.t) - self.target
+        draws = [_NoisyNetwork(self.config, self.weights, self.dtype, seed) for seed in range(DRAWS)]
+        error = DEVIATIONS * _root_mean_square([draw(self.x, self.t) - self.target - residual for draw in draws])
+        summed = gamma(residual.size + 4, unit_roundoff(self.dtype)) * (np.abs(residual) + error) ** 2
+        return float(np.mean(residual**2)), float(np.mean((2 * np.abs(residual) + error) * error + summed))
 
     @cached_property
     def deviation(self) -> dict[str, float]:
