@@ -25,8 +25,6 @@ from verification.reference_network import ReferenceNetwork
 if TYPE_CHECKING:  # which has one of these
     from verification.reference import ReferenceSubject
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-
 Arrays = dict[str, Array]
 
 
@@ -46,6 +44,8 @@ GROUPS = ("weights", "average", "moment_1", "moment_2")
 
 class TrainingRuns:
     """The training of the network that `subject` has."""
+
+    beta_1, beta_2, epsilon = 0.9, 0.999, 1e-8
 
     def __init__(self, subject: ReferenceSubject) -> None:
         self.subject = subject
@@ -87,19 +87,17 @@ class TrainingRuns:
     def stepped(self, run: Run, gradients: Mapping[str, Array], learning_rate: float, ema_decay: float) -> Run:
         """The run after one more step."""
         g = {name: np.asarray(gradient, np.float64) for name, gradient in gradients.items()}
-        m = {name: BETA_1 * run.moment_1[name] + (1 - BETA_1) * g[name] for name in g}
-        v = {name: BETA_2 * run.moment_2[name] + (1 - BETA_2) * g[name] ** 2 for name in g}
+        m = {name: self.beta_1 * run.moment_1[name] + (1 - self.beta_1) * g[name] for name in g}
+        v = {name: self.beta_2 * run.moment_2[name] + (1 - self.beta_2) * g[name] ** 2 for name in g}
         n = run.step + 1
-        w = {
-            name: self._rounded(run.weights[name] - learning_rate * self.direction(run.weights[name], m[name], v[name], n))
-            for name in g
-        }
+        along = {name: self.direction(run.weights[name], m[name], v[name], n) for name in g}
+        w = {name: self._rounded(run.weights[name] - learning_rate * along[name]) for name in g}
         a = {name: self._rounded(self.averaged(run.average[name], w[name], ema_decay, n)) for name in g}
         return Run(n, w, a, m, v)
 
     def direction(self, w: Array, m: Array, v: Array, n: int) -> Array:  # noqa: ARG002 - weight decay would look at w
         """What the learning rate is multiplied by in the `n`-th step (1, 2, ...)."""
-        return np.asarray((m / (1 - BETA_1**n)) / (np.sqrt(v / (1 - BETA_2**n)) + EPSILON))
+        return np.asarray((m / (1 - self.beta_1**n)) / (np.sqrt(v / (1 - self.beta_2**n)) + self.epsilon))
 
     def averaged(self, average: Array, weight: Array, decay: float, n: int) -> Array:  # noqa: ARG002 - a warm-up would look at n
         """The average after the `n`-th step."""
