@@ -31,6 +31,7 @@ SLOW = {
     "S54",
     "S58",
     "S61",
+    "S62",
     "S64",
 }
 """A network's checks make a float64 network of their own first; the self-test runs them all."""
