@@ -106,7 +106,7 @@ def _other_rule(moved: Array | None, step: Enclosure, gradient: Array) -> str:
     needs=NEEDS,
     level=5,
     kills=("O10",),
-    tolerance="T2 and T4: the rounding of the network, imitated in float64, and of a mean of squares.",
+    tolerance="T2 and T4: the rounding of x_t, network and mean of squares, each imitated in float64.",
 )
 def reported_losses(subject: Subject) -> Iterator[Evidence]:
     """The losses of the whole run, each against the judge's own network at the weights of a shorter one."""
@@ -204,8 +204,8 @@ WRONG_RULES: Mapping[str, Rule] = {
 def decay_of_each_update(subject: Subject) -> Iterator[Evidence]:
     """EMA-1 in training: the decay of each update, by least squares over all weights; one rule for them all."""
     rule = _rule(subject)
-    for decay in DECAYS[:2]:
-        runs = [run_of(subject, n, decay=decay) for n in range(STEPS + 1)]
+    for decay, updates in ((DECAYS[0], STEPS), (DECAYS[1], 2)):  # the second is reached by the second update
+        runs = [run_of(subject, n, decay=decay) for n in range(updates + 1)]
         for n, (old, new) in enumerate(pairwise(runs), start=1):
             seen, bound = _decay(old.average, new.average, new.weights, unit_roundoff(network_dtype(subject)))
             yield compare(

@@ -30,7 +30,7 @@ RATE = 2.0**-9
 """The learning rate, exact in every type."""
 
 DECAYS = (0.9375, 0.21875, 0.0)
-"""Of the average, exact in every type: above every decay of a warm-up of four steps, between them, and none at all."""
+"""Of the average, exact in every type: above all decays of a warm-up of four steps, between its first two, and none."""
 
 NEEDS = ("training_run", "weights", "network_config", "q_sample")
 
