@@ -1,5 +1,5 @@
-"""What libraries with threads of their own need before and after the tests import them: some tests take many times as long
-without it. No result depends on it; what does is tested in processes of its own.
+"""What libraries with threads of their own need before and after the tests import them, or some tests take three times
+as long. No result depends on it; what does is tested in processes of its own.
 """  # fmt: skip
 
 from __future__ import annotations
