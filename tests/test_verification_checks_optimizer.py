@@ -85,6 +85,19 @@ def test_weight_without_a_gradient_keeps_its_bits() -> None:
     assert found.where.endswith("in step 1")
 
 
+class Overstated(TrainingRuns):
+    """Losses that are a little too large."""
+
+    def training_run(self, x_0: Array, t: Array, eps: Array, **choices: Any) -> dict[str, Any]:
+        made = super().training_run(x_0, t, eps, **choices)
+        return {**made, "losses": made["losses"] * (1 + 2e-5)}
+
+
+def test_loss_that_is_off_by_a_fifty_thousandth_is_noticed_in_single_precision() -> None:
+    """The bound is the rounding of a sum of 768 squares in any order, 6e-6, and hardly more."""
+    assert failure(trained_by(Overstated, dtype="float32"), "LOS-1.training").ratio > 3
+
+
 class NotANumber(TrainingRuns):
     """Training that diverges in its second step."""
 
