@@ -38,9 +38,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import steps
-from benchmarks.compare import compare_records, independent_estimate, judge, judge_pairs, pair_log_ratio
+from benchmarks.compare import compare_records, judge, judge_pairs
 from benchmarks.contamination import Pair
 from benchmarks.environment import CODE_KEYS
+from benchmarks.estimate import independent_estimate, pair_log_ratio
 from benchmarks.looks import LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
 
@@ -164,7 +165,7 @@ def levels(records: Sequence[Record]) -> list[float]:
 def _steps(line: Sequence[Record], alarms: Sequence[Record]) -> list[Record]:
     """The steps of the series, each with the session it came with and whether an alarm was raised where it may lie."""
     known = [(record, level) for record, level in zip(line, levels(line), strict=True) if not math.isnan(level)]
-    found = steps.find([level for _, level in known])
+    found = steps.find([math.exp(level) for _, level in known])
     alarmed = {one["new"]["session"] for one in alarms}
     return [
         {

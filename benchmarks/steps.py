@@ -12,7 +12,7 @@ in one series of a hundred. On both sides of a step the search goes on (binary s
 
 Two things make the usual detectors jumpy, and are met here. The residuals' lag-one correlation, of a fit that was free
 to choose k, is far below ρ; so it is raised by `RAISE` / n, too far for white noise, and the threshold makes up for
-it. And the largest of many correlated T_k has no law in a book; so `THRESHOLDS` are its 99 % quantiles by simulation
+it. And the largest of many correlated T_k has no law in a book; so `CRITICAL` are its 99 % quantiles by simulation
 (`calibrate`), the largest over white, strongly skewed and AR(0.5) noise. How much is found is in docs/clock.md: a step
 of three standard deviations within five points, in 95 of 100 white series of 60 points or more.
 
@@ -50,7 +50,7 @@ most steps of three standard deviations in the last five of 30 to 100 points (76
 MOST_MEMORY = 0.8
 """The largest ρ̂: beyond, a step and a slow drift cannot be told apart in a history of a hundred points."""
 
-THRESHOLDS: dict[int, float] = {
+CRITICAL: dict[int, float] = {
     15: 4.27, 20: 4.38, 25: 4.42, 30: 4.41, 40: 4.27, 50: 4.18, 60: 4.12, 80: 4.08, 100: 4.01, 150: 4.06, 200: 4.13,
 }  # fmt: skip
 """Points of a series to the |T| that is exceeded with probability `RATE` without a step; `calibrate` makes them,
@@ -81,7 +81,7 @@ class Step:
     """the first and last index that it may have, at `CONFIDENCE`"""
     statistic: float
     """T: the logarithm of the ratio over its standard error"""
-    threshold: float
+    critical: float
     """what |T| had to exceed"""
     correlation: float
     """lag-one correlation of the noise that was reckoned with"""
@@ -107,15 +107,21 @@ class Scan:
             return np.asarray(np.nan_to_num(self.shift / self.error, nan=0.0, posinf=np.inf, neginf=-np.inf))
 
 
-def find(logs: Sequence[float] | Array) -> list[Step]:
-    """The steps of a series of logarithms, in order of time; none in fewer than `SHORTEST` points."""
-    return sorted(_search(np.asarray(logs, np.float64), 0), key=lambda step: step.index)
+def find(seconds: Sequence[float] | Array) -> list[Step]:
+    """The steps of a series of times, in its order; none in fewer than `SHORTEST` points.
+
+    Raises `ValueError` for times that are not finite and positive.
+    """
+    times = np.asarray(seconds, np.float64)
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        raise ValueError("a history of times must be finite and positive")
+    return sorted(_search(np.log(times), 0), key=lambda step: step.index)
 
 
-def threshold(points: int) -> float:
+def critical(points: int) -> float:
     """What |T| must exceed in a series of so many points: between two calibrated lengths, linear in 1/n."""
-    known = sorted(THRESHOLDS, reverse=True)
-    return float(np.interp(1 / points, [1 / n for n in known], [THRESHOLDS[n] for n in known]))
+    known = sorted(CRITICAL, reverse=True)
+    return float(np.interp(1 / points, [1 / n for n in known], [CRITICAL[n] for n in known]))
 
 
 def _search(series: Array, offset: int) -> list[Step]:
@@ -133,7 +139,7 @@ def _largest(series: Array, offset: int) -> Step | None:
     scan = scanned(series[np.newaxis])
     size = np.abs(scan.statistic[0])
     best = int(np.argmax(size))
-    if not size[best] > threshold(len(series)):
+    if not size[best] > critical(len(series)):
         return None
     shift, error = float(scan.shift[0, best]), float(scan.error[0, best])
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(series) - 3)) * error
@@ -144,7 +150,7 @@ def _largest(series: Array, offset: int) -> Step | None:
         interval=(math.exp(shift - half), math.exp(shift + half)),
         between=(offset + first, offset + last),
         statistic=float(scan.statistic[0, best]),
-        threshold=threshold(len(series)),
+        critical=critical(len(series)),
         correlation=float(scan.correlation[0, best]),
     )
 
@@ -181,7 +187,7 @@ def _correlation(y: Array, k: NDArray[np.int64]) -> Array:
     across = (y[:, k - 1] - low) * (y[:, k] - high)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.nan_to_num((left + right + across) / squares, posinf=0.0, neginf=0.0)
-    return np.clip(found + RAISE / count, 0.0, MOST_MEMORY)
+    return np.asarray(np.clip(found + RAISE / count, 0.0, MOST_MEMORY))
 
 
 def _generalised(y: Array, k: NDArray[np.int64], rho: Array) -> Scan:
@@ -210,7 +216,7 @@ def _generalised(y: Array, k: NDArray[np.int64], rho: Array) -> Scan:
 
 
 def calibrate(points: int, series: int = 40_000, seed: int = 0) -> float:
-    """What max |T| of so many points without a step exceeds at 0.9 `RATE`, for the worst of `LAWS`; from `series` each."""
+    """What max |T| exceeds at 0.9 `RATE` in series of so many points without a step, for the worst of `LAWS`."""
     quantiles = []
     for law in LAWS:
         random = np.random.default_rng((seed, points, LAWS.index(law)))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import intervals
-from benchmarks.compare import minimum_detectable_effect
+from benchmarks.estimate import minimum_detectable_effect
 from benchmarks.measurement import Measurement, Record, measurements
 
 CONFIDENCE = 0.95

@@ -28,6 +28,7 @@ from ddpm_bench.schedule import make_schedule, strided_timesteps
 from ddpm_bench.subject_modes import EXECUTE, executable
 from ddpm_bench.subject_network import GenericNetwork
 from ddpm_bench.subject_random import RandomDraws
+from ddpm_bench.subject_training import TrainingRuns
 from ddpm_bench.unet import UNet
 
 Array = npt.NDArray[Any]
@@ -57,7 +58,7 @@ TABLES: Final = (
 )
 
 
-class MindSporeSubject(RandomDraws):
+class MindSporeSubject(RandomDraws, TrainingRuns):
     """The DDPM of this package with the given choices.
 
     `schedule`, `num_timesteps`: as `make_schedule` takes them. `variance`, `clip_x_0`, `parameterization`: as

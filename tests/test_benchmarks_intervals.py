@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import intervals
-from benchmarks.compare import ALPHA, POWER
+from benchmarks.estimate import ALPHA, POWER
 from benchmarks.looks import LOOKS, level
 
 TRIALS = 4000

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import intervals
-from benchmarks.compare import ALPHA, POWER, estimate_of_pairs, judge
+from benchmarks.compare import judge
+from benchmarks.estimate import ALPHA, POWER, estimate_of_pairs
 from benchmarks.looks import LOOKS, SPENDING, level
 
 TRIALS = 400
