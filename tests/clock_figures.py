@@ -1,0 +1,127 @@
+"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables. Seeded; about a minute.
+
+`test_clock_figures.py` holds the page against them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import noise
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import intervals, steps
+from benchmarks.estimate import ALPHA
+from benchmarks.looks import LOOKS, level
+
+EFFECT = 0.03
+LAWS = ("normal", "heavy", "bimodal", "skewed processes", "skewed", "skewed down")
+Array = NDArray[np.float64]
+Bounds = Callable[[Array, float], tuple[Array, Array]]
+
+
+def signed_ranks(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) samples."""
+    k = intervals.rank(values.shape[1], alpha)
+    averages = np.sort(intervals.walsh(values), axis=1)
+    return averages[:, k - 1], averages[:, -k]
+
+
+def best(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) samples as `intervals.interval` has them."""
+    if values.shape[1] >= intervals.enough(alpha):
+        return signed_ranks(values, alpha)
+    found = [intervals.student(row, alpha) for row in values]
+    return np.array([one.low for one in found]), np.array([one.high for one in found])
+
+
+def student(values: Array, alpha: float) -> tuple[Array, Array]:
+    found = [intervals.student(row, alpha) for row in values]
+    return np.array([one.low for one in found]), np.array([one.high for one in found])
+
+
+def decisions(law: str, spread: float, slowdown: float, trials: int, seed: int) -> tuple[list[str], Array]:
+    """Label and pairs used of comparisons with looks."""
+    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, LOOKS[-1]), seed)
+    labels = np.full(trials, "inconclusive", dtype="<U12")
+    used = np.full(trials, LOOKS[-1])
+    for look in LOOKS:
+        low, high = signed_ranks(values[:, :look], level(look, ALPHA))
+        equivalent = (low > -math.log1p(EFFECT)) & (high < math.log1p(EFFECT))
+        new = np.select([equivalent, low > 0, high < 0], ["equivalent", "slower", "faster"], "inconclusive")
+        open_ = (labels == "inconclusive") & (new != "inconclusive")
+        labels[open_], used[open_] = new[open_], look
+    return list(labels), used
+
+
+def comparisons(trials: int = 20_000) -> Iterable[str]:
+    """Error rates and pairs of comparisons with looks."""
+    yield "| noise of a pair | its spread | A/A: slower | A/A: equivalent | pairs | +3 %: slower | pairs |"
+    yield "|---|---|---|---|---|---|---|"
+    for law in LAWS:
+        for spread in (0.01, 0.015, 0.02, 0.03):
+            (same, used), (slowed, needed) = (
+                decisions(law, spread, effect, trials, seed) for seed, effect in enumerate((0.0, EFFECT))
+            )
+            shares = [same.count("slower"), same.count("equivalent"), slowed.count("slower")]
+            alarm, equal, found = (f"{100 * count / trials:.2f} %" for count in shares)
+            row = (law, f"{100 * spread:g} %", alarm, equal, f"{used.mean():.1f}", found, f"{needed.mean():.1f}")
+            yield f"| {' | '.join(row)} |"
+
+
+def coverage(trials: int = 10_000) -> Iterable[str]:
+    """Coverage of nominal 95 % intervals of the middle, by number of values."""
+    counts = (3, 5, 6, 8, 12, 20)
+    yield f"| noise | interval | {' | '.join(f'n = {count}' for count in counts)} |"
+    yield f"|---|---|{'---|' * len(counts)}"
+    for law in (*LAWS, "ar0.5"):
+        for name, bounds in (("as chosen", best), ("Student's t", student)):
+            cells = [_covered(bounds(noise.draw(law, (trials, count), count), 0.025)) for count in counts]
+            yield f"| {law} | {name} | {' | '.join(cells)} |"
+    for name, stretch in (("as chosen, ABBA pairs", intervals.SERIAL), ("without the stretch, ABBA pairs", 1.0)):
+        cells = [_stretched(noise.abba(noise.draw("ar0.5", (trials, 2 * n), n)), stretch) for n in counts]
+        yield f"| ar0.5 | {name} | {' | '.join(cells)} |"
+
+
+def _covered(bounds: Sequence[Array]) -> str:
+    low, high = bounds
+    return f"{100 * np.mean((low <= 0) & (high >= 0)):.1f}"
+
+
+def _stretched(values: Array, stretch: float) -> str:
+    low, high = best(values, 0.025)
+    ranked = values.shape[1] >= intervals.enough(0.025)
+    centre = np.median(intervals.walsh(values), axis=1) if ranked else values.mean(axis=1)
+    return _covered([centre + stretch * (low - centre), centre + stretch * (high - centre)])
+
+
+def series(trials: int = 10_000) -> Iterable[str]:
+    """False steps a series, and steps of three standard deviations that are found."""
+    lengths = (30, 40, 60, 100, 200)
+    yield f"| series | {' | '.join(f'{points} points' for points in lengths)} |"
+    yield f"|---|{'---|' * len(lengths)}"
+    for law in ("normal", "skewed", "skewed down", "heavy", "bimodal", "ar0.25", "ar0.5"):
+        cells = [_share(noise.draw(law, (trials, points), points)) for points in lengths]
+        yield f"| {law}, without a step | {' | '.join(cells)} |"
+    for law, after in (("normal", 5), ("normal", 10), ("ar0.5", 5), ("ar0.5", 10), ("ar0.5", 15)):
+        cells = []
+        for points in lengths:
+            stepped = noise.draw(law, (trials, points), points)
+            stepped[:, -after:] += 3
+            cells.append(_share(stepped))
+        yield f"| {law}, step of 3 sd with {after} points after it | {' | '.join(cells)} |"
+
+
+def _share(values: Array) -> str:
+    blocks = [values[i : i + 1000] for i in range(0, len(values), 1000)]
+    largest = np.concatenate([np.abs(steps.scanned(block).statistic).max(axis=1) for block in blocks])
+    return f"{100 * np.mean(largest > steps.critical(values.shape[1])):.2f} %"
+
+
+TABLES: dict[str, Callable[..., Iterable[str]]] = {"comparisons": comparisons, "coverage": coverage, "series": series}
+
+if __name__ == "__main__":
+    for title, table in TABLES.items():
+        print(f"<!-- {title} -->", *table(), "", sep="\n")
