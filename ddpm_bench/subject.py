@@ -34,7 +34,7 @@ from ddpm_bench.unet import UNet
 Array = npt.NDArray[Any]
 EpsModel = Callable[[Array, Array], Array]
 
-DTYPES: Final = {"float32": ms.float32, "float64": ms.float64}
+DTYPES: Final = {"float16": ms.float16, "float32": ms.float32, "float64": ms.float64}
 """Of the process; the network is float32 always, as MindSpore has no float64 convolution on CPU."""
 
 GATE: Final[tuple[dict[str, Any], ...]] = (
