@@ -283,6 +283,10 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
         """The U-Net's eps_hat for `x` (B, C, H, W) at `t` (B,): computed in float32, given as `dtype`."""
         return self._network(x, t).astype(self.dtype)
 
+    def network_with(self, weights: dict[str, Array], x: Array, t: Array) -> Array:
+        """The same with other `weights` in the place of its own, of the same names and shapes."""
+        return self._network.at(weights, x, t).astype(self.dtype)
+
     def weights(self) -> dict[str, Array]:
         """Every parameter of the network, by name: random, none at its neutral value."""
         return self._network.weights()
