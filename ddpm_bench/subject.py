@@ -34,7 +34,7 @@ from ddpm_bench.unet import UNet
 Array = npt.NDArray[Any]
 EpsModel = Callable[[Array, Array], Array]
 
-DTYPES: Final = {"float32": ms.float32, "float64": ms.float64}
+DTYPES: Final = {"float16": ms.float16, "float32": ms.float32, "float64": ms.float64}
 """Of the process; the network is float32 always, as MindSpore has no float64 convolution on CPU."""
 
 GATE: Final[tuple[dict[str, Any], ...]] = (
@@ -282,6 +282,10 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
     def network(self, x: Array, t: Array) -> Array:
         """The U-Net's eps_hat for `x` (B, C, H, W) at `t` (B,): computed in float32, given as `dtype`."""
         return self._network(x, t).astype(self.dtype)
+
+    def network_with(self, weights: dict[str, Array], x: Array, t: Array) -> Array:
+        """The same with other `weights` in the place of its own, of the same names and shapes."""
+        return self._network.at(weights, x, t).astype(self.dtype)
 
     def weights(self) -> dict[str, Array]:
         """Every parameter of the network, by name: random, none at its neutral value."""

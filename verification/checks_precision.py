@@ -15,13 +15,19 @@ import numpy as np
 from verification.check import Evidence, check
 from verification.checks_choices import made
 from verification.checks_forward import q_sample_coefficients, q_step_coefficients
+from verification.checks_sampler import ancestral_step, reverse_transition
+from verification.checks_strided import ddim_step
+from verification.gradient_trial import gradient_truth_of
 from verification.identification import ROUNDINGS_OF_TABLE
+from verification.network_trial import trial_of
 from verification.oracle import exact
-from verification.protocol import Subject, dtype_of
+from verification.protocol import Array, Subject, dtype_of
 from verification.tolerance import compare, holds, smallest, unit_roundoff
 
 HALVES = ("float16", "bfloat16")
 DTYPES = ("float64", "float32", *HALVES)
+LARGEST = {"float64": 1.8e308, "float32": 3.4e38, "float16": 65504.0, "bfloat16": 3.4e38}
+"""The largest number of each type: a chain is out of its reach whose x_0 = x_t/sqrt(alpha_bar) + … would pass it."""
 
 
 @check(
@@ -74,3 +80,69 @@ def _noise_kept(subject: Subject, dtype: str) -> Iterator[Evidence]:
     lost = np.flatnonzero((seen.reshape(-1) == 0) & (due[:, 0] >= smallest(dtype)))
     where = f"dtype={dtype}, t={lost[0]}" if lost.size else f"dtype={dtype}"
     yield holds(not lost.size, where=where, reason=f"{lost.size} steps add no noise at all")
+
+
+@check(
+    "MODE-2.reverse",
+    claim="In float64, float32 and half precision the steps back err by that type's rounding, and are finite.",
+    source="Ho et al. 2020, Algorithm 2 and Eq. 7; Song et al. 2021, Eqs. 12 and 16",
+    needs=("variant", "p_mean_variance", "p_step", "ddim_step", "num_timesteps", "variance"),
+    level=3,
+    kills=("Q21",),
+    tolerance="T1: those of SMP-1, SMP-1.mean and SMP-6, with the unit roundoff of each type.",
+)
+def every_type_steps_back_as_right_as_it_can(subject: Subject) -> Iterator[Evidence]:
+    """MODE-2 of the samplers' steps: their coefficients at every t of the variants in each other type."""
+    for dtype, other in _others(subject):
+        if isinstance(other, Evidence):
+            yield other
+            continue
+        steepest = 1 / float(exact(other).sqrt_alpha_bar.min())
+        if steepest > LARGEST[dtype]:
+            reason = f"1/sqrt(alpha_bar) reaches {steepest:.1e}, which no number of this type holds: nothing to ask for"
+            yield holds(True, where=f"dtype={dtype}", reason=reason)
+            continue
+        for run in (reverse_transition, ancestral_step, ddim_step):
+            for evidence in run(other):
+                yield replace(evidence, where=f"dtype={dtype}, {evidence.where}")
+
+
+@check(
+    "MODE-2.network",
+    claim="Asked in any type, the network gives its numbers and its gradient to that type's rounding, and no NaN.",
+    source="a type's unit roundoff (IEEE 754); the network's own arithmetic may be wider",
+    needs=("variant", "network", "network_gradient", "weights", "network_config"),
+    level=5,
+    kills=("Q22", "Q23"),
+    tolerance="T2 and T4: those of NET-8 and GRD-2 in the type of the weights; T1: one rounding to the type asked for.",
+)
+def every_type_gets_the_same_network(subject: Subject) -> Iterator[Evidence]:
+    """MODE-2 of the network: outputs and every parameter's gradient of the variants in each other type."""
+    for dtype, other in _others(subject):
+        if isinstance(other, Evidence):
+            yield other
+            continue
+        trial = trial_of(other)
+        bound = trial.bound + _cast(dtype, trial.exact)
+        where = lambda index, trial=trial, dtype=dtype: f"dtype={dtype}, {trial.images.place(index)}"  # noqa: E731
+        yield compare(trial.outputs, trial.exact, bound, where=where, reason="the float64 oracle, given in this type")
+        truth = gradient_truth_of(other)
+        seen = other.network_gradient(truth.x, truth.t, truth.target)
+        for name, exact_gradient in truth.exact.items():
+            allowed = truth.bound(name) + _cast(dtype, exact_gradient)
+            yield compare(
+                seen.get(name), exact_gradient, allowed, where=f"dtype={dtype}, gradient of {name}",
+                reason="the float64 oracle's gradient, given in this type",
+            )  # fmt: skip
+
+
+def _others(subject: Subject) -> Iterator[tuple[str, Subject | Evidence]]:
+    """The subject's variants in the types that are not its own, or evidence that they are refused."""
+    for dtype in DTYPES:
+        if dtype != dtype_of(subject):
+            yield dtype, made(subject, dtype=dtype)
+
+
+def _cast(dtype: str, values: Array) -> Array:
+    """What rounding `values` to a type costs: half a unit in the last place, or of the smallest number it has."""
+    return np.asarray(unit_roundoff(dtype) * np.abs(values) + smallest(dtype))

@@ -162,6 +162,9 @@ class Subject(Identity, Protocol):
         batch_size, ...), `t` (num_steps, batch_size) 0-based, `eps` in the shape of `x_0`.
         """  # fmt: skip
 
+    def network_with(self, weights: Mapping[str, Array], x: Array, t: Array) -> Array:
+        """`network(x, t)` as it is with other `weights`, of the names and shapes of `weights()`; they are not kept."""
+
     def training_run(
         self,
         x_0: Array,

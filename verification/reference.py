@@ -131,6 +131,7 @@ class ReferenceSubject(RandomDraws):
     def _use_network(self, made: ReferenceNetwork) -> None:
         self.network_config = made.config
         self.network = made.forward
+        self.network_with = made.at
         self.weights = made.weights
         self.initial_weights = made.initial_weights
         self.network_gradient = made.gradient
