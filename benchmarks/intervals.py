@@ -11,7 +11,7 @@ arms that are alike changes nothing but the sign of their log-ratios: symmetry i
 itself has.
 
 Student's t does not do there: when processes fall into two modes, the first five pairs lie in the same one with
-probability 2⁻⁴, spread far less than pairs do, and "slower" is said for 3.5 % of programs compared with themselves
+probability 2⁻⁴, spread far less than pairs do, and "slower" is said for 3 % of programs compared with themselves
 where 1 % is stated (docs/clock.md). No interval helps below `enough` values: of n symmetric values all n lie on one
 side with probability 2⁻ⁿ. For fewer, the interval is Student's, and its name says that it takes the noise for normal.
 """

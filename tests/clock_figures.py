@@ -1,4 +1,4 @@
-"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables. Seeded; about a minute.
+"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables. Seeded; about two minutes.
 
 `test_clock_figures.py` holds the page against them.
 """
@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import noise
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from benchmarks import intervals, steps
 from benchmarks.estimate import ALPHA
-from benchmarks.looks import LOOKS, level
+from benchmarks.looks import SPENDING
 
 EFFECT = 0.03
 LAWS = ("normal", "heavy", "bimodal", "skewed processes", "skewed", "skewed down")
@@ -33,22 +34,32 @@ def best(values: Array, alpha: float) -> tuple[Array, Array]:
     """Bounds of each of (N, n) samples as `intervals.interval` has them."""
     if values.shape[1] >= intervals.enough(alpha):
         return signed_ranks(values, alpha)
-    found = [intervals.student(row, alpha) for row in values]
-    return np.array([one.low for one in found]), np.array([one.high for one in found])
+    return student(values, alpha)
 
 
 def student(values: Array, alpha: float) -> tuple[Array, Array]:
-    found = [intervals.student(row, alpha) for row in values]
-    return np.array([one.low for one in found]), np.array([one.high for one in found])
+    """Bounds of each of (N, n) samples by Student's t."""
+    count, middle = values.shape[1], values.mean(axis=1)
+    half = stats.t.ppf(1 - alpha, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
+    return middle - half, middle + half
 
 
-def decisions(law: str, spread: float, slowdown: float, trials: int, seed: int) -> tuple[list[str], Array]:
+def decisions(
+    law: str,
+    spread: float,
+    slowdown: float,
+    trials: int,
+    seed: int,
+    spending: Mapping[int, float] = SPENDING,
+    bounds: Bounds = signed_ranks,
+) -> tuple[list[str], Array]:
     """Label and pairs used of comparisons with looks."""
-    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, LOOKS[-1]), seed)
+    most = max(spending)
+    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, most), seed)
     labels = np.full(trials, "inconclusive", dtype="<U12")
-    used = np.full(trials, LOOKS[-1])
-    for look in LOOKS:
-        low, high = signed_ranks(values[:, :look], level(look, ALPHA))
+    used = np.full(trials, most)
+    for look, part in spending.items():
+        low, high = bounds(values[:, :look], part * ALPHA)
         equivalent = (low > -math.log1p(EFFECT)) & (high < math.log1p(EFFECT))
         new = np.select([equivalent, low > 0, high < 0], ["equivalent", "slower", "faster"], "inconclusive")
         open_ = (labels == "inconclusive") & (new != "inconclusive")
@@ -69,6 +80,36 @@ def comparisons(trials: int = 20_000) -> Iterable[str]:
             alarm, equal, found = (f"{100 * count / trials:.2f} %" for count in shares)
             row = (law, f"{100 * spread:g} %", alarm, equal, f"{used.mean():.1f}", found, f"{needed.mean():.1f}")
             yield f"| {' | '.join(row)} |"
+
+
+SCHEDULES: tuple[tuple[str, Bounds, dict[int, float]], ...] = (
+    ("signed ranks", signed_ranks, SPENDING),
+    ("signed ranks", signed_ranks, {7: 0.79, 13: 0.08, 16: 0.1, 27: 0.03}),
+    ("signed ranks", signed_ranks, {8: 0.8, 14: 0.05, 17: 0.1, 27: 0.05}),
+    ("signed ranks", signed_ranks, {8: 0.4, 12: 0.3, 18: 0.2, 27: 0.1}),
+    ("signed ranks", signed_ranks, {9: 0.6, 13: 0.25, 17: 0.1, 27: 0.05}),
+    ("Student's t", student, {5: 0.3, 8: 0.3, 12: 0.2, 18: 0.1, 27: 0.1}),
+)
+"""Interval, pairs at which one looks, and what each look spends."""
+
+
+def schedules(trials: int = 5000) -> Iterable[str]:
+    """Pairs until a decision, and the worst error rates over laws without skew and spreads of 1 to 5 %."""
+    yield "| interval | looks (shares of the error rate) | pairs | A/A: slower, at worst | +3 %: equivalent, at worst |"
+    yield "|---|---|---|---|---|"
+    for name, bounds, spending in SCHEDULES:
+        looks = ", ".join(f"{look} ({part:g})" for look, part in spending.items())
+        used = [
+            decisions("normal", spread, effect, trials, seed, spending, bounds)[1].mean()
+            for spread in (0.01, 0.015, 0.02)
+            for seed, effect in enumerate((0.0, EFFECT))
+        ]
+        laws = [(law, spread) for law in LAWS[:4] for spread in (0.01, 0.02, 0.03, 0.05)]
+        worst = [
+            max(decisions(*case, effect, trials, 2, spending, bounds)[0].count(label) / trials for case in laws)
+            for effect, label in ((0.0, "slower"), (EFFECT, "equivalent"))
+        ]
+        yield f"| {name} | {looks} | {np.mean(used):.1f} | {100 * worst[0]:.1f} % | {100 * worst[1]:.1f} % |"
 
 
 def coverage(trials: int = 10_000) -> Iterable[str]:
@@ -132,7 +173,12 @@ def exceeds(values: Array) -> NDArray[np.bool_]:
     return np.asarray(largest > steps.critical(values.shape[1]))
 
 
-TABLES: dict[str, Callable[..., Iterable[str]]] = {"comparisons": comparisons, "coverage": coverage, "series": series}
+TABLES: dict[str, Callable[..., Iterable[str]]] = {
+    "schedules": schedules,
+    "comparisons": comparisons,
+    "coverage": coverage,
+    "series": series,
+}
 
 if __name__ == "__main__":
     for title, table in TABLES.items():
