@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import steps
 from benchmarks.compare import compare_records, judge, judge_pairs
@@ -200,10 +201,15 @@ def _centred(arms: dict[object, list[Measurement]]) -> list[Pair]:
     if len(pairs) < 2:
         return []
     ratios = np.array([pair_log_ratio(*pair) for pair in pairs])
-    wanted = (ratios - ratios.mean()) * math.sqrt(len(pairs) / (len(pairs) - 1))
+    wanted = without_mean(ratios)
     return [
         (old, _slowed(new, float(goal - ratio))) for (old, new), goal, ratio in zip(pairs, wanted, ratios, strict=True)
     ]
+
+
+def without_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The noise of a session: (n,) values without their mean, whose mean square is the variance of what they are from."""
+    return np.asarray((values - values.mean()) * math.sqrt(len(values) / (len(values) - 1)))
 
 
 def _slowed(row: Measurement, log_ratio: float) -> Measurement:
@@ -261,7 +267,7 @@ def _rates_of_processes(records: Sequence[Record], effect: float, resamples: int
     usable = [np.asarray(logs) for logs in sessions if len(logs) >= 2]
     if sum(map(len, usable)) < LEAST_POOL:
         return {"why": f"{sum(map(len, usable))} processes: {LEAST_POOL} are the least from which noise is drawn"}
-    pool = np.concatenate([(logs - logs.mean()) * math.sqrt(len(logs) / (len(logs) - 1)) for logs in usable])
+    pool = np.concatenate([without_mean(logs) for logs in usable])
     size = int(np.median([len(logs) for logs in usable]))
     random = np.random.default_rng(seed)
     called = [

@@ -132,6 +132,14 @@ def test_rates_of_pairs_are_on_pairs_without_their_sessions_difference() -> None
     assert cell["noise"]["detection_rate"] >= stats.binom.ppf(1e-4, 100, 0.95) / 100
 
 
+def test_noise_without_its_mean_is_as_large_as_it_was_drawn() -> None:
+    """Exact in the mean: the mean square is the unbiased variance."""
+    values = noise.draw("normal", (4,), seed=11)
+    found = replay.without_mean(values)
+    assert found.mean() == pytest.approx(0, abs=1e-12)
+    assert (found**2).mean() == pytest.approx(values.var(ddof=1))
+
+
 def proof(spread: float) -> records.Record:
     """A record of the clock's own trial: two comparisons with itself, one with a planted slowdown that is not noise."""
     trials = []
