@@ -208,7 +208,7 @@ def _centred(arms: dict[object, list[Measurement]]) -> list[Pair]:
 
 
 def without_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The noise of a session: (n,) values without their mean, whose mean square is the variance of what they are from."""
+    """The noise of a session, (n,): values without their mean, and with the mean square that they were drawn from."""
     return np.asarray((values - values.mean()) * math.sqrt(len(values) / (len(values) - 1)))
 
 

@@ -1,4 +1,6 @@
-"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables. Seeded; about two minutes.
+"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables, seeded.
+
+It takes about two minutes.
 
 `test_clock_figures.py` holds the page against them.
 """
