@@ -259,7 +259,6 @@ def report(
     files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, export_file: Path | None
 ) -> int:
     """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
-    from benchmarks import export
     from benchmarks import report as pages
     from benchmarks.measurement import BenchmarkError, write_record
 
@@ -273,6 +272,8 @@ def report(
         if markdown_file:
             pages.write(markdown_file, pages.markdown(content))
         if export_file and content.bench:
+            from benchmarks import export  # it needs pytest-benchmark, and a page does not
+
             write_record(export_file, export.pytest_benchmark_json(content.bench))
     if not html_file and not markdown_file and not export_file:
         print(pages.markdown(content), end="")
