@@ -11,7 +11,7 @@
 | `gate` | proving that the outputs are right |
 | `other` | what is left of the wall time: see below |
 
-All parts but the last are read inside the worker, the whole outside of it. What is left is the proof that waiting waits,
+All parts but the last are read inside the worker, the whole outside of it. What is left: the proof that waiting waits,
 inputs, turns of another arm, other cases of a shared worker, and the end of the process.
 """
 
