@@ -223,6 +223,11 @@ def reference_network(reference: Reference, cell: Any) -> Network:
     return Network(reference, dataclasses.asdict(cell.config), weights(cell))
 
 
+def nth(x: Any, i: int) -> Any:
+    """The input of call number i, made of the array `x`: no two calls get the same, so a remembered output is wrong."""
+    return x * np.float32(1 + i / 4096)
+
+
 def checked_images(preset: str, batch: int) -> slice:
     """Which images of a batch are held against the reference: the last, where a shortened batch shows, or last four."""
     return slice(batch - (1 if preset == "cifar10" else 4), batch)

@@ -24,8 +24,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import filelock
 
@@ -57,7 +58,7 @@ def append(directory: Path, record: Record) -> Path:
     path = directory / f"{_hash(shared)[:16]}.jsonl"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(path), path.open("a+b") as file:
+        with _locked(path), path.open("a+b", buffering=0) as file:
             _append_lines(file, path, shared, _lines(record))
     except OSError as error:
         raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
@@ -87,9 +88,9 @@ def _locked(path: Path) -> Iterator[None]:
         raise BenchmarkError(f"another process has been writing to {path} for {LOCK_SECONDS} s") from None
 
 
-def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
+def _append_lines(file: FileIO, path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
     file.seek(0)
-    present = file.read()
+    present = file.readall()
     stored = [line for line in _decoded(present, path) if line is not None]
     header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
     known = set(map(_identity, stored))
@@ -98,12 +99,16 @@ def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object]
     _write_or_take_back(file, b"\n" * torn + b"".join(map(_encode, [*header, *fresh])))
 
 
-def _write_or_take_back(file: IO[bytes], block: bytes) -> None:
-    """Append `block` and wait for the disk; when it is full, cut the file back to what it was."""
+def _write_or_take_back(file: FileIO, block: bytes) -> None:
+    """Append `block` and wait for the disk; when it is full, cut the file back to what it was.
+
+    Unbuffered: a buffer would keep what did not fit, and closing the file would write it into the room that cutting
+    back has made.
+    """
     before = os.fstat(file.fileno()).st_size
     try:
-        file.write(block)
-        file.flush()
+        while block:
+            block = block[file.write(block) :]
         os.fsync(file.fileno())
     except OSError:
         os.ftruncate(file.fileno(), before)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_bench import interruption
-from ddpm_bench.cli_clock import bench, compare, report, timed
+from ddpm_bench.cli_clock import bench, compare, replay, report, timed
 from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError
@@ -285,6 +285,7 @@ def run(quick: bool, out: Path) -> int:
 
 cli.add_command(bench)
 cli.add_command(compare)
+cli.add_command(replay)
 cli.add_command(report)
 cli.add_command(train)
 cli.add_command(sample)

@@ -1,4 +1,4 @@
-"""The verbs `bench`, `compare` and `report`: those of the clock. `cli.py` adds them to the command line.
+"""The verbs `bench`, `compare`, `replay` and `report`: those of the clock. `cli.py` adds them to the command line.
 
 Like there, every verb imports what it needs inside itself.
 """
@@ -198,38 +198,82 @@ def timed(plan: Plan, tuning: str) -> dict[str, Any]:
 @click.argument("new", type=File)
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--json", "json_file", type=File, help="Write the verdicts there.")
-def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
+@click.option("--junit", type=File, help="Write JUnit XML there: slower fails, inconclusive is skipped.")
+@click.option("--github", is_flag=True, help="Print annotations for a GitHub workflow as well.")
+def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: Path | None, github: bool) -> int:
     """Say for each case of two bench records whether it became slower, with the interval."""
+    from benchmarks import announce, terminal
     from benchmarks import compare as comparison
-    from benchmarks import terminal
+    from benchmarks.measurement import BenchmarkError, read_record, write_record
+
+    output_files(json_file, junit)
+    with sentences_of(BenchmarkError):
+        record = comparison.compare_records(read_record(old), read_record(new), effect)
+    print("\n".join([*terminal.verdicts(record), *(announce.github(record) if github else ())]))
+    with sentences_of(BenchmarkError):
+        if json_file:
+            write_record(json_file, record)
+        if junit:
+            announce.write_junit(junit, record)
+    return comparison.exit_code(record)
+
+
+@click.command()
+@click.argument("history", type=click.Path(path_type=Path))
+@click.option("--effect", type=float, help="The threshold to try, as a fraction. [default: 0.03, or the trial's]")
+@click.option("--resamples", type=click.IntRange(1), default=1000, help="Comparisons drawn from recorded noise.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Which processes are drawn follows from it.")
+@click.option("--json", "json_file", type=File, help="Write the record there.")
+def replay(history: Path, effect: float | None, resamples: int, seed: int, json_file: Path | None) -> int:
+    """Say what a threshold would have flagged in HISTORY, and how it fares on the noise recorded there.
+
+    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`.
+    """
+    from benchmarks import history as store
+    from benchmarks import replay as replays
     from benchmarks.measurement import BenchmarkError, read_record, write_record
 
     output_files(json_file)
     with sentences_of(BenchmarkError):
-        record = comparison.compare_records(read_record(old), read_record(new), effect)
-    print("\n".join(terminal.verdicts(record)))
-    if json_file:
-        with sentences_of(BenchmarkError):
+        if history.is_dir():
+            stored = store.read(history)
+            record = replays.replay(stored.records, 0.03 if effect is None else effect, resamples=resamples, seed=seed)
+            notes = stored.notes
+        else:
+            proof = read_record(history, kind="proof")
+            record, notes = replays.replay_proof(proof, effect, resamples=resamples, seed=seed), []
+        if json_file:
             write_record(json_file, record)
-    return comparison.exit_code(record)
+    print("\n".join([*notes, *replays.lines(record)]))
+    return replays.exit_code(record)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=File)
 @click.option("--html", "html_file", type=File, help="Write the page there.")
 @click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
-def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None) -> int:
+@click.option(
+    "--pytest-benchmark", "export_file", type=File, help="Write measurements as pytest-benchmark's JSON there."
+)
+def report(
+    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, export_file: Path | None
+) -> int:
     """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
+    from benchmarks import export
     from benchmarks import report as pages
-    from benchmarks.measurement import BenchmarkError
+    from benchmarks.measurement import BenchmarkError, write_record
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
-        output_files(html_file, markdown_file)
+        output_files(html_file, markdown_file, export_file)
+        if export_file and content.bench is None:
+            return complain("no measurements were given for --pytest-benchmark: name a file that bench wrote", 2)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
             pages.write(markdown_file, pages.markdown(content))
-    if not html_file and not markdown_file:
+        if export_file and content.bench:
+            write_record(export_file, export.pytest_benchmark_json(content.bench))
+    if not html_file and not markdown_file and not export_file:
         print(pages.markdown(content), end="")
     return 0

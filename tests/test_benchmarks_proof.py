@@ -40,7 +40,7 @@ def record(factor: float) -> dict[str, Any]:
             "peak_rss_bytes": None, "cpu_over_wall": None, "unit": "images", "import_seconds": 1.0, "proof": {},
             "interleaved": True, "conditions": {"load": 0.1},
         }
-        for i in range(5)
+        for i in range(8)
     ]  # fmt: skip
     return {"schema": SCHEMA, "kind": "bench", "session": "s", "environment": {}, "measurements": rows}
 
@@ -53,7 +53,7 @@ def test_half_of_the_trials_are_slowed_and_all_is_kept(monkeypatch: pytest.Monke
     assert [[arm.planted for arm in bout.arms] for bout in bouts] == [[0.0, 0.0], [0.0, 0.03]] * 3
     assert [trial["disturbed"] for trial in found["trials"]] == [False] * 4 + [True] * 2
     assert kept == [1, 2, 3, 4, 5, 6]
-    assert len(found["trials"][0]["pairs"]) == 5
+    assert len(found["trials"][0]["pairs"]) == 8
     assert found["trials"][0]["pairs"][0]["old"] == [0.1] * 4
     assert proof.exit_code(found) == 0
     json.dumps(found, allow_nan=False)

@@ -12,7 +12,7 @@ from verification.reference import ReferenceSubject
 
 Array = np.ndarray
 BOTH = ("DTY-1", "MODE-2")
-ALL = (*BOTH, "MODE-2.reverse", "MODE-2.network")
+ALL = (*BOTH, "MODE-2.reverse", "MODE-2.samplers", "MODE-2.network")
 
 
 @pytest.mark.parametrize(

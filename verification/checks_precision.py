@@ -7,7 +7,7 @@ A type that the subject refuses with a sentence is no failure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +15,16 @@ import numpy as np
 from verification.check import Evidence, check
 from verification.checks_choices import made
 from verification.checks_forward import q_sample_coefficients, q_step_coefficients
-from verification.checks_sampler import ancestral_step, reverse_transition
-from verification.checks_strided import ddim_step
+from verification.checks_sampler import ancestral_step, reverse_transition, whole_loop
+from verification.checks_strided import ddim_step, strided_loops
 from verification.gradient_trial import gradient_truth_of
 from verification.identification import ROUNDINGS_OF_TABLE
 from verification.network_trial import trial_of
 from verification.oracle import exact
 from verification.protocol import Array, Subject, dtype_of
 from verification.tolerance import compare, holds, smallest, unit_roundoff
+
+Run = Callable[[Subject], Iterator[Evidence]]
 
 HALVES = ("float16", "bfloat16")
 DTYPES = ("float64", "float32", *HALVES)
@@ -94,17 +96,24 @@ def _noise_kept(subject: Subject, dtype: str) -> Iterator[Evidence]:
 def every_type_steps_back_as_right_as_it_can(subject: Subject) -> Iterator[Evidence]:
     """MODE-2 of the samplers' steps: their coefficients at every t of the variants in each other type."""
     for dtype, other in _others(subject):
-        if isinstance(other, Evidence):
-            yield other
-            continue
-        steepest = 1 / float(exact(other).sqrt_alpha_bar.min())
-        if steepest > LARGEST[dtype]:
-            reason = f"1/sqrt(alpha_bar) reaches {steepest:.1e}, which no number of this type holds: nothing to ask for"
-            yield holds(True, where=f"dtype={dtype}", reason=reason)
-            continue
-        for run in (reverse_transition, ancestral_step, ddim_step):
-            for evidence in run(other):
-                yield replace(evidence, where=f"dtype={dtype}, {evidence.where}")
+        for evidence in _in_reach(other, dtype, (reverse_transition, ancestral_step, ddim_step)):
+            yield replace(evidence, where=f"dtype={dtype}, {evidence.where}")
+
+
+@check(
+    "MODE-2.samplers",
+    claim="In half precision both whole loops take all their steps, each to that type's rounding, and end finite.",
+    source="Ho et al. 2020, Algorithm 2; Song et al. 2021, section 4.2",
+    needs=("variant", "sample", "sample_strided", "timesteps", "num_timesteps", "variance"),
+    level=5,
+    kills=("Q24",),
+    tolerance="T1: those of SMP-3 and STR-2, with the unit roundoff of each type.",
+)
+def every_type_samples_as_right_as_it_can(subject: Subject) -> Iterator[Evidence]:
+    """MODE-2 of the samplers, every step of a loop from where the last one ended; SMP-3 and STR-2 do wider types."""
+    for dtype, other in _others(subject, HALVES):
+        for evidence in _in_reach(other, dtype, (whole_loop, strided_loops)):
+            yield replace(evidence, where=f"dtype={dtype}, {evidence.where}")
 
 
 @check(
@@ -136,11 +145,25 @@ def every_type_gets_the_same_network(subject: Subject) -> Iterator[Evidence]:
             )  # fmt: skip
 
 
-def _others(subject: Subject) -> Iterator[tuple[str, Subject | Evidence]]:
-    """The subject's variants in the types that are not its own, or evidence that they are refused."""
-    for dtype in DTYPES:
+def _others(subject: Subject, dtypes: Sequence[str] = DTYPES) -> Iterator[tuple[str, Subject | Evidence]]:
+    """The subject's variants in those of the types that are not its own, or evidence that they are refused."""
+    for dtype in dtypes:
         if dtype != dtype_of(subject):
             yield dtype, made(subject, dtype=dtype)
+
+
+def _in_reach(subject: Subject | Evidence, dtype: str, runs: Sequence[Run]) -> Iterator[Evidence]:
+    """The evidence of `runs`, or that there is nothing to ask for: the type is refused, or too small for the chain."""
+    if isinstance(subject, Evidence):
+        yield subject
+        return
+    steepest = 1 / float(exact(subject).sqrt_alpha_bar.min())
+    if steepest > LARGEST[dtype]:
+        reason = f"1/sqrt(alpha_bar) reaches {steepest:.1e}, which no number of this type holds: nothing to ask for"
+        yield holds(True, where="the steps back", reason=reason)
+        return
+    for run in runs:
+        yield from run(subject)
 
 
 def _cast(dtype: str, values: Array) -> Array:

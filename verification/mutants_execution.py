@@ -204,3 +204,11 @@ class ScaledTimeInHalfPrecision(_HalfPrecisionNetwork):
 @mutant("Q23", "in float16, the loss is scaled up for its gradient and not down again", ("MODE-2.network",))
 class UnscaledGradient(_HalfPrecisionNetwork):
     wrong = _ScaledUp
+
+
+@mutant("Q24", "in float16, the whole loop leaves half of the steps out", ("MODE-2.samplers",))
+class HurriedInHalfPrecision(ReferenceSubject):
+    def sample(self, eps_model: EpsModel, x_T: Array, z: Array) -> Array:
+        if self.dtype != "float16":
+            return super().sample(eps_model, x_T, z)
+        return self.sample_strided(eps_model, x_T, z, max(1, self.num_timesteps // 2), 1.0)
