@@ -29,6 +29,7 @@ from benchmarks import timing
 from benchmarks.cases import CASES, PEAKS, Case
 from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
+from benchmarks.lifetime import age
 from benchmarks.measurement import BenchmarkError, now
 from benchmarks.plant import slowed
 from benchmarks.turnstile import Alone, InTurn, Turns
@@ -71,6 +72,7 @@ JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, str]]()
 SEEN = pytest.StashKey[dict[str, Any]]()
 STARTED = pytest.StashKey[str]()
+START_SECONDS = pytest.StashKey[float]()
 IMPORT_SECONDS = pytest.StashKey[float]()
 
 SEED = 0
@@ -83,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     config.stash[FAILURES] = {}
     config.stash[STARTED] = now()
+    config.stash[START_SECONDS] = age()
     try:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
@@ -282,10 +285,18 @@ def clock(
             **case.params, "device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": case.rounds,
             "shared_worker": job.shared,
         }  # fmt: skip
+        stash = request.config.stash
         try:
+            start = time.perf_counter()
             workload = slowed(make(case, machine, reference), machine.synchronize, job.planted)
+            before = {
+                "start": stash[START_SECONDS],
+                "import": stash[IMPORT_SECONDS],
+                "build": time.perf_counter() - start,
+            }
             invalid = timing.run_case(case, workload, machine, benchmark, params, turns)
-            benchmark.extra_info["clock"]["started"] = request.config.stash[STARTED]
+            row = benchmark.extra_info["clock"]
+            row |= {"started": stash[STARTED], "split": {**before, **row.get("split", {})}}
         finally:
             turns.over(case.id)
         if invalid:

@@ -81,7 +81,7 @@ class Measurement:
     started: str | None = None
     """when the worker began, ISO-8601 UTC: the order of processes in time"""
     split: dict[str, float] = field(default_factory=dict)
-    """seconds of the worker's life by what it did; they sum to its wall time"""
+    """seconds of the worker's life by what it did (`lifetime.py`); they sum to its wall time"""
 
     @property
     def value(self) -> float:

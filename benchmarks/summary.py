@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks import intervals
 from benchmarks.estimate import minimum_detectable_effect
 from benchmarks.measurement import Measurement, Record, measurements
+from benchmarks.percentiles import Percentile, percentiles
 
 CONFIDENCE = 0.95
 """Coverage that the intervals of the report aim at."""
@@ -95,6 +96,14 @@ class Row:
         if self.first_call is None or self.seconds is None:
             return None
         return max(0.0, self.first_call - self.seconds)
+
+    @property
+    def percentiles(self) -> tuple[Percentile, ...]:
+        """p50, p90 and p99 of single calls, over the rounds of all processes, each with its bounds or why it has none.
+
+        As of independent calls: where processes differ more than their rounds do, the bounds say too much.
+        """
+        return percentiles([seconds for rounds in self.rounds for seconds in rounds])
 
     @property
     def detectable(self) -> float | None:

@@ -25,6 +25,7 @@ import psutil
 
 from benchmarks.cases import Case
 from benchmarks.gates import Invalid
+from benchmarks.lifetime import first_calls
 from benchmarks.turnstile import Alone, Turns
 
 KEPT_OUTPUTS = 2
@@ -103,7 +104,8 @@ def _counters() -> dict[str, float]:
 class _Watch:
     """What is added up over the timed rounds, and nothing else's time, beside pytest-benchmark's seconds."""
 
-    rounds: int = 0
+    seconds: list[float] = field(default_factory=list)
+    """wall time of each round"""
     kept: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_OUTPUTS))
     sums: dict[str, float] = field(default_factory=dict)
     load: float = field(default_factory=lambda: os.getloadavg()[0])
@@ -115,8 +117,9 @@ class _Watch:
 
     def close(self) -> None:
         """The round that began last is over."""
-        self.rounds += 1
-        for name, value in _counters().items():
+        counters = _counters()
+        self.seconds.append(counters["wall_seconds"] - self._opened["wall_seconds"])
+        for name, value in counters.items():
             self.sums[name] = self.sums.get(name, 0.0) + value - self._opened[name]
 
     def conditions(self) -> dict[str, float]:
@@ -155,12 +158,15 @@ def run_case(
     row["cpu_over_wall"] = watch.sums["cpu_seconds"] / watch.sums["wall_seconds"]
     row["peak_rss_bytes"] = machine.peak_resident_memory()
     counts = {"compiled_by_first_call": compiled - before, "compiled_while_timed": machine.compile_count() - compiled}
+    first = first_calls(row["first_call_seconds"], second, watch.seconds, compiled=compiled > before)
+    start = time.perf_counter()
     try:
         row["proof"] = _proof(workload, machine, watch, counts)
     except Invalid as found:
         reason = str(found)
         row["invalid"] = reason
         return reason
+    row["split"] = {**first, "rounds": sum(watch.seconds), "gate": time.perf_counter() - start}
     return None
 
 
@@ -217,7 +223,7 @@ def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[
     start = time.perf_counter()
     kept = [(index, workload.fetch(output)) for index, output in watch.kept]
     fetch_seconds = time.perf_counter() - start
-    _check_waited(fetch_seconds, watch.sums["wall_seconds"] / watch.rounds)
+    _check_waited(fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
     gate = dict(workload.gate(kept))
     return {
         "canary": canary, **counts, **workload.placement, "settings": dict(machine.settings),

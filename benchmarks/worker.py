@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.arms import HERE, Arm
 from benchmarks.cases import Case
+from benchmarks.lifetime import whole
 from benchmarks.measurement import (
     BenchmarkError,
     Measurement,
@@ -127,7 +128,12 @@ def answer(job: Job, folder: Path, end: int | None, late: str, seconds: float) -
     measurements = tuple(
         rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
     )
-    return Answer(measurements, seen, seconds)
+    return Answer(tuple(_with_wall(row, seconds) for row in measurements), seen, seconds)
+
+
+def _with_wall(row: Measurement, wall: float) -> Measurement:
+    """The row with the rest of the worker's `wall` time in its split; an invalid one has none."""
+    return dataclasses.replace(row, split=whole(row.split, wall)) if row.split else row
 
 
 def _prepare(job: Job, folder: Path, reference: str | None, turns: int | None) -> list[str]:
