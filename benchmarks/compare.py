@@ -3,9 +3,15 @@
 One process gives one value v, the median of its rounds in seconds per call. What is estimated is the log-ratio
 delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, side by side, of one session):
 
-    d_i = log v_new,i − log v_old,i,   mean(d) ± t_{n−1} sd(d) / sqrt(n)        (Student 1908)
+    d_i = log v_new,i − log v_old,i        with the interval of the signed-rank test over the d_i (`intervals.py`),
 
-and over independent processes by the difference of the means of log v with Welch's degrees of freedom (Welch 1947).
+which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`),
+d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each round against the one beside it, so that
+what happened to both for a while is in neither. Pairs that the machine spoilt are left out (`contamination.py`). Pairs
+that ran one after the other widen their interval by what an autocorrelated machine does to ABBA order
+(`intervals.SERIAL`). Over independent processes it is the difference of the means of log v, with Welch's degrees of
+freedom (Welch 1947).
+
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.
 
@@ -23,48 +29,28 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from scipy import optimize, stats
-
+from benchmarks import contamination
+from benchmarks import intervals as few
 from benchmarks.environment import CODE_KEYS, differences
+from benchmarks.estimate import (
+    ALPHA,
+    CONFIDENCE,
+    MOST_PROCESSES,
+    POWER,
+    Estimate,
+    detectable,
+    estimate_of_pairs,
+    independent_estimate,
+    pair_log_ratio,
+    processes_needed,
+)
+from benchmarks.looks import level
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
 
-ALPHA = 0.01
-"""Error rate of each one-sided statement: "slower" where nothing changed, "equivalent" where it is slower."""
-
-POWER = 0.95
-"""Chance to detect the stated effect that the minimum detectable effect and the processes needed refer to."""
-
-CONFIDENCE = 1 - 2 * ALPHA
-"""Of the two-sided interval, which therefore makes both one-sided statements at `ALPHA`."""
-
 LABELS = ("equivalent", "faster", "slower", "inconclusive", "incomparable")
-
-_MOST_PROCESSES = 1000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A log-ratio with what is needed to judge it."""
-
-    log_ratio: float
-    standard_error: float
-    degrees: float
-    spread: float
-    """standard deviation of one pair's log-ratio, or of one process's log value"""
-    method: str
-    """"paired" or "independent\""""
-    sizes: tuple[int, int]
-    """processes of the old and of the new arm"""
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Student-t interval of the log-ratio at `CONFIDENCE`."""
-        half = stats.t.ppf(1 - ALPHA, self.degrees) * self.standard_error
-        return (self.log_ratio - half, self.log_ratio + half)
 
 
 @dataclass(frozen=True)
@@ -81,11 +67,18 @@ class Verdict:
     params: dict[str, Any]
     """device, mode and tuning"""
     method: str | None = None
+    """"paired" or "independent\""""
+    interval_by: str | None = None
+    """"signed ranks" or "Student's t\""""
     processes: tuple[int, int] | None = None
     minimum_detectable_effect: float | None = None
-    """the slowdown found with probability `POWER`, as a fraction"""
+    """the slowdown found with probability `POWER` at the spread seen, as a fraction"""
     processes_needed: int | None = None
     """an arm, to detect the stated effect with probability `POWER` at the spread seen"""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """process to the reason why its pair does not count"""
+    alpha: float = ALPHA
+    """error rate of each one-sided statement; a part of `ALPHA` where a running comparison was looked at"""
 
     def as_record(self) -> Record:
         """The verdict as JSON can hold it."""
@@ -94,66 +87,6 @@ class Verdict:
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
-    """The log-ratio over pairs; `old[i]` and `new[i]` are seconds of processes that ran side by side."""
-    pairs = np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64))
-    spread = float(pairs.std(ddof=1))
-    count = len(pairs)
-    return Estimate(float(pairs.mean()), spread / math.sqrt(count), count - 1, spread, "paired", (count, count))
-
-
-def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
-    """The log-ratio over two arms of independent processes, in seconds, with Welch's degrees of freedom."""
-    logs = [np.log(np.asarray(arm, np.float64)) for arm in (old, new)]
-    shares = [float(arm.var(ddof=1)) / len(arm) for arm in logs]
-    variance = sum(shares)
-    weights = sum(share**2 / (len(arm) - 1) for share, arm in zip(shares, logs, strict=True))
-    degrees = variance**2 / weights if weights else float(len(old) + len(new) - 2)
-    return Estimate(
-        log_ratio=float(logs[1].mean() - logs[0].mean()),
-        standard_error=math.sqrt(variance),
-        degrees=degrees,
-        spread=math.sqrt(sum(float(arm.var(ddof=1)) for arm in logs) / 2),
-        method="independent",
-        sizes=(len(old), len(new)),
-    )
-
-
-def power(effect: float, standard_error: float, degrees: float) -> float:
-    """Chance that the one-sided t-test at `ALPHA` finds a true slowdown by `effect` (noncentral t distribution)."""
-    if standard_error == 0:
-        return 1.0
-    shift = math.log1p(effect) / standard_error
-    return float(stats.nct.sf(stats.t.ppf(1 - ALPHA, degrees), degrees, shift))
-
-
-def minimum_detectable_effect(standard_error: float, degrees: float) -> float | None:
-    """The slowdown, as a fraction, that is found with chance `POWER`; None if even a thousandfold one is not."""
-    if standard_error == 0:
-        return 0.0
-    most = 999.0
-    if not power(most, standard_error, degrees) >= POWER:
-        return None
-    return float(optimize.brentq(lambda effect: power(effect, standard_error, degrees) - POWER, 0.0, most, xtol=1e-6))
-
-
-def processes_needed(effect: float, spread: float, method: str) -> int | None:
-    """Processes an arm to find a slowdown by `effect` with chance `POWER`; None beyond a thousand.
-
-    `spread` is the standard deviation of a pair's log-ratio for the method "paired", of a process's log value for
-    "independent".
-    """
-    per_arm, arms = (1.0, 1) if method == "paired" else (2.0, 2)
-    return next(
-        (
-            n
-            for n in range(2, _MOST_PROCESSES + 1)
-            if power(effect, spread * math.sqrt(per_arm / n), arms * (n - 1)) >= POWER
-        ),
-        None,
-    )
 
 
 def judge(estimate: Estimate, effect: float) -> str:
@@ -167,10 +100,13 @@ def judge(estimate: Estimate, effect: float) -> str:
     return "faster" if high < 0 else "inconclusive"
 
 
-def compare_records(old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS) -> Record:
+def compare_records(
+    old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS, looks: bool = False
+) -> Record:
     """The comparison of two bench records as a record of kind "compare", one verdict a cell of either.
 
-    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ.
+    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ. With
+    `looks` the comparison may still be running, or was ended when it was decided (`looks.py`).
     Raises `BenchmarkError` for an impossible effect or for something that is not a bench record.
     """
     if not 0 < effect < 1:
@@ -182,7 +118,7 @@ def compare_records(old: Record, new: Record, effect: float = 0.03, *, studied: 
     arms = [_by_cell(measurements(record)) for record in (old, new)]
     cells = list(dict.fromkeys([*arms[0], *arms[1]]))
     verdicts = [
-        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired) for cell in cells
+        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired, looks) for cell in cells
     ]
     return {
         "schema": SCHEMA,
@@ -224,18 +160,46 @@ def _verdict(
     effect: float,
     differing: Sequence[str],
     paired: bool,
+    looks: bool,
 ) -> Verdict:
     params = dict(zip(("device", "mode", "tuning"), cell[1:], strict=True))
     refusal = _refusal(old, new, differing)
     if refusal:
         return Verdict(cell[0], "incomparable", None, None, refusal, params)
-    arms = _paired_values(old, new) if paired else tuple([row.value for row in arm] for arm in (old, new))
+    if paired:
+        return judge_pairs(cell[0], params, _pairs(old, new), effect, looks=looks)
+    arms = [[row.value for row in arm] for arm in (old, new)]
     if min(map(len, arms)) < 2:
-        sizes = (len(arms[0]), len(arms[1]))
-        why = f"{sizes[0]} old and {sizes[1]} new processes: two of each are the least from which noise can be told"
-        return Verdict(cell[0], "inconclusive", None, None, why, params, processes=sizes, processes_needed=2)
-    estimate = paired_estimate(*arms) if paired else independent_estimate(*arms)
-    return _judged(cell[0], params, estimate, effect)
+        return _too_few(cell[0], params, (len(arms[0]), len(arms[1])))
+    return _judged(cell[0], params, independent_estimate(*arms), effect)
+
+
+def judge_pairs(
+    case: str, params: dict[str, Any], found: Sequence[contamination.Pair], effect: float, *, looks: bool
+) -> Verdict:
+    """What may be said of a cell from the pairs `found`, of which those that the machine spoilt are left out."""
+    pairs = contamination.sort(found)
+    count = len(pairs.kept)
+    alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
+    least = few.enough(alpha) if looks else 2
+    if count < least:
+        verdict = _too_few(case, params, (count, count), least)
+    else:
+        together = all(row.interleaved for pair in pairs.kept for row in pair)
+        ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
+        estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
+        verdict = _judged(case, params, estimate, effect)
+    dropped = {str(process): reason for process, reason in pairs.dropped.items()}
+    if pairs.unfit:
+        why = f"{len(dropped)} of {count + len(dropped)} pairs were spoilt by the machine: measure when it is quieter"
+        verdict = dataclasses.replace(verdict, label="inconclusive", why=why)
+    return dataclasses.replace(verdict, dropped=dropped)
+
+
+def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int], least: int = 2) -> Verdict:
+    number = "two" if least == 2 else least
+    why = f"{sizes[0]} old and {sizes[1]} new processes: {number} of each are the least from which noise can be told"
+    return Verdict(case, "inconclusive", None, None, why, params, processes=sizes, processes_needed=least)
 
 
 def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str]) -> str | None:
@@ -257,17 +221,17 @@ def _meaning(row: Measurement) -> dict[str, object]:
     return {**row.params, "work": row.work, "unit": row.unit, "flops": row.flops}
 
 
-def _paired_values(old: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[list[float], list[float]]:
-    """The values of the processes that both arms have, in the same order."""
-    by_process = [{row.process: row.value for row in arm} for arm in (old, new)]
+def _pairs(old: Sequence[Measurement], new: Sequence[Measurement]) -> list[contamination.Pair]:
+    """The processes that both arms have, by number."""
+    by_process = [{row.process: row for row in arm} for arm in (old, new)]
     common = sorted(by_process[0].keys() & by_process[1].keys())
-    return [by_process[0][i] for i in common], [by_process[1][i] for i in common]
+    return [(by_process[0][i], by_process[1][i]) for i in common]
 
 
 def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float) -> Verdict:
     label = judge(estimate, effect)
     low, high = (math.exp(bound) for bound in estimate.interval)
-    needed = processes_needed(effect, estimate.spread, estimate.method)
+    needed = processes_needed(effect, estimate.stretch * estimate.spread, estimate.method)
     return Verdict(
         case=case,
         label=label,
@@ -276,20 +240,23 @@ def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float
         why=_why(label, (low, high), effect, estimate, needed),
         params=params,
         method=estimate.method,
+        interval_by=estimate.by,
         processes=estimate.sizes,
-        minimum_detectable_effect=minimum_detectable_effect(estimate.standard_error, estimate.degrees),
+        minimum_detectable_effect=detectable(estimate),
         processes_needed=needed,
+        alpha=estimate.alpha,
     )
 
 
 def _why(label: str, interval: tuple[float, float], effect: float, estimate: Estimate, needed: int | None) -> str:
     low, high = (f"{100 * (bound - 1):+.2f} %" for bound in interval)
-    span = f"{low} … {high} ({CONFIDENCE:.0%}, {estimate.method}, {estimate.sizes[0]} + {estimate.sizes[1]} processes)"
+    sizes = f"{estimate.sizes[0]} + {estimate.sizes[1]} processes"
+    span = f"{low} … {high} ({100 * (1 - 2 * estimate.alpha):.3g} %, {estimate.method}, {estimate.by}, {sizes})"
     if label == "equivalent":
         return f"{span} lies within ±{effect:.1%}"
     if label in ("slower", "faster"):
         return f"{span} excludes 0"
-    more = f"about {needed}" if needed else f"more than {_MOST_PROCESSES}"
+    more = f"about {needed}" if needed else f"more than {MOST_PROCESSES}"
     return (
         f"{span} holds both 0 and {effect:.1%} or more either way: "
         f"{more} processes an arm find such a slowdown with {POWER:.0%} chance"

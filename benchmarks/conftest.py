@@ -27,9 +27,12 @@ import pytest
 
 from benchmarks import timing
 from benchmarks.cases import CASES, PEAKS, Case
-from benchmarks.environment import refuse_disguises
+from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
-from benchmarks.measurement import BenchmarkError
+from benchmarks.lifetime import age
+from benchmarks.measurement import BenchmarkError, now
+from benchmarks.plant import slowed
+from benchmarks.turnstile import Alone, InTurn, Turns
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Job:
     """whether other cases run in this worker too"""
     reference: str | None = None
     """"module:function" of the network's reference (`gates.Reference`)"""
+    turns: int | None = None
+    """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
+    planted: float = 0.0
+    """share by which calls are slowed on purpose"""
 
 
 def read_job(path: Path) -> Job:
@@ -64,6 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, str]]()
 SEEN = pytest.StashKey[dict[str, Any]]()
+STARTED = pytest.StashKey[str]()
+START_SECONDS = pytest.StashKey[float]()
 IMPORT_SECONDS = pytest.StashKey[float]()
 
 SEED = 0
@@ -75,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("clock_job")
     config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     config.stash[FAILURES] = {}
+    config.stash[STARTED] = now()
+    config.stash[START_SECONDS] = age()
     try:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
@@ -106,7 +117,8 @@ def pytest_runtest_makereport(
     case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     if case is not None and call.excinfo is not None and not report.skipped:
         kind, text = call.excinfo.typename, str(call.excinfo.value).strip()
-        item.config.stash[FAILURES].setdefault(case.id, f"{kind}: {text.splitlines()[0] if text else ''}")
+        reason = text if call.excinfo.errisinstance(Invalid) else f"{kind}: {text.splitlines()[0] if text else ''}"
+        item.config.stash[FAILURES].setdefault(case.id, reason)
     return report
 
 
@@ -119,7 +131,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """pytest-benchmark's own description starts processes and takes a second; environment.py has ours."""
-    return {"clock": config.stash.get(SEEN, {})}
+    seen: dict[str, Any] = config.stash.get(SEEN, {})
+    planted = config.stash[JOB].planted
+    return {"clock": {"environment": collect() | ({"planted": f"{planted:g}"} if planted else {}), **seen}}
 
 
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:  # noqa: ARG001 - the hook's signature
@@ -209,6 +223,11 @@ def reference_network(reference: Reference, cell: Any) -> Network:
     return Network(reference, dataclasses.asdict(cell.config), weights(cell))
 
 
+def nth(x: Any, i: int) -> Any:
+    """The input of call number i, made of the array `x`: no two calls get the same, so a remembered output is wrong."""
+    return x * np.float32(1 + i / 4096)
+
+
 def checked_images(preset: str, batch: int) -> slice:
     """Which images of a batch are held against the reference: the last, where a shortened batch shows, or last four."""
     return slice(batch - (1 if preset == "cifar10" else 4), batch)
@@ -248,9 +267,15 @@ def reference(job: Job) -> Reference:
     return found
 
 
+@pytest.fixture(scope="session")
+def turns(job: Job) -> Turns:
+    """Whom this worker takes turns with."""
+    return Alone() if job.turns is None else InTurn(job.turns)
+
+
 @pytest.fixture
 def clock(
-    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job
+    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job, turns: Turns
 ) -> Callable[[Case], None]:
     """Times a case: makes it by its maker in the test's module, runs it, and fails the test if the row is invalid."""
 
@@ -260,7 +285,20 @@ def clock(
             **case.params, "device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": case.rounds,
             "shared_worker": job.shared,
         }  # fmt: skip
-        invalid = timing.run_case(case, make(case, machine, reference), machine, benchmark, params)
+        stash = request.config.stash
+        try:
+            start = time.perf_counter()
+            workload = slowed(make(case, machine, reference), machine.synchronize, job.planted)
+            before = {
+                "start": stash[START_SECONDS],
+                "import": stash[IMPORT_SECONDS],
+                "build": time.perf_counter() - start,
+            }
+            invalid = timing.run_case(case, workload, machine, benchmark, params, turns)
+            row = benchmark.extra_info["clock"]
+            row |= {"started": stash[STARTED], "split": {**before, **row.get("split", {})}}
+        finally:
+            turns.over(case.id)
         if invalid:
             pytest.fail(invalid, pytrace=False)
 

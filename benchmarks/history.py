@@ -6,8 +6,9 @@ A file holds what was measured in one environment but for the code that was time
     {"session", "created", "code": {…}, "peaks", "unavailable", "notes"}                    one line a run, then
     {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process of a cell
 
-`cell` is the SHA-256 of code, configuration, environment and process: with the session it says whether a line is
-already there, so appending a record again adds nothing and an interrupted sweep can go on where it was.
+and the lines of an arm of a comparison say which: "arm". `cell` is the SHA-256 of code, configuration, environment and
+process: with session and arm it says whether a line is already there, so appending a record again adds nothing and an
+interrupted sweep can go on where it was.
 
 Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
 line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
@@ -23,8 +24,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import filelock
 
@@ -56,7 +58,7 @@ def append(directory: Path, record: Record) -> Path:
     path = directory / f"{_hash(shared)[:16]}.jsonl"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(path), path.open("a+b") as file:
+        with _locked(path), path.open("a+b", buffering=0) as file:
             _append_lines(file, path, shared, _lines(record))
     except OSError as error:
         raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
@@ -86,9 +88,9 @@ def _locked(path: Path) -> Iterator[None]:
         raise BenchmarkError(f"another process has been writing to {path} for {LOCK_SECONDS} s") from None
 
 
-def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
+def _append_lines(file: FileIO, path: Path, environment: Mapping[str, object], lines: Iterable[Record]) -> None:
     file.seek(0)
-    present = file.read()
+    present = file.readall()
     stored = [line for line in _decoded(present, path) if line is not None]
     header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
     known = set(map(_identity, stored))
@@ -97,12 +99,16 @@ def _append_lines(file: IO[bytes], path: Path, environment: Mapping[str, object]
     _write_or_take_back(file, b"\n" * torn + b"".join(map(_encode, [*header, *fresh])))
 
 
-def _write_or_take_back(file: IO[bytes], block: bytes) -> None:
-    """Append `block` and wait for the disk; when it is full, cut the file back to what it was."""
+def _write_or_take_back(file: FileIO, block: bytes) -> None:
+    """Append `block` and wait for the disk; when it is full, cut the file back to what it was.
+
+    Unbuffered: a buffer would keep what did not fit, and closing the file would write it into the room that cutting
+    back has made.
+    """
     before = os.fstat(file.fileno()).st_size
     try:
-        file.write(block)
-        file.flush()
+        while block:
+            block = block[file.write(block) :]
         os.fsync(file.fileno())
     except OSError:
         os.ftruncate(file.fileno(), before)
@@ -116,11 +122,12 @@ def _encode(line: Record) -> bytes:
 def _lines(record: Record) -> list[Record]:
     """The lines of a `record`: one for the run, one for each measurement."""
     code = {key: record["environment"].get(key) for key in CODE_KEYS}
-    session = record.get("session") or record.get("created")
-    run = {"session": session, "created": record.get("created"), "code": code}
+    session: Record = {"session": record.get("session") or record.get("created")}
+    session |= {"arm": record["arm"]} if "arm" in record else {}
+    run = {**session, "created": record.get("created"), "code": code}
     run |= {key: record[key] for key in ("peaks", "unavailable", "notes") if key in record}
     cells = [
-        {"session": session, "cell": cell_identity(record["environment"], row), "measurement": row}
+        {**session, "cell": cell_identity(record["environment"], row), "measurement": row}
         for row in record["measurements"]
     ]
     return [run, *cells]
@@ -135,9 +142,9 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _identity(line: Mapping[str, Any]) -> tuple[object, object]:
+def _identity(line: Mapping[str, Any]) -> tuple[object, object, object]:
     """What may be stored only once: a session's run line has no cell."""
-    return (line.get("session"), line.get("cell"))
+    return (line.get("session"), line.get("arm"), line.get("cell"))
 
 
 def _decoded(content: bytes, path: Path) -> list[Record | None]:
@@ -193,7 +200,8 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
 
 def _session(records: dict[object, Record], environment: Record, line: Record) -> Record:
     empty = {"schema": SCHEMA, "kind": "bench", "session": line.get("session"), "environment": environment}
-    return records.setdefault(line.get("session"), {**empty, "measurements": []})
+    empty |= {"arm": line["arm"]} if "arm" in line else {}
+    return records.setdefault((line.get("session"), line.get("arm")), {**empty, "measurements": []})
 
 
 def _run(line: Record, environment: Record) -> Record:

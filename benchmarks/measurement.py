@@ -72,9 +72,16 @@ class Measurement:
     proof: dict[str, Any]
     """why the number may be believed: canary, gate, compile count, device and dtype of the parameters"""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """what else the machine did meanwhile: involuntary switches, stolen time, load"""
+    """what else the machine did during the timed rounds: involuntary switches, stolen time; the load before them"""
     invalid: str | None = None
     """why there is no number, or None"""
+    interleaved: bool = False
+    """whether its rounds took turns with those of the same `process` in the other arms of the session: round i of one
+    ran beside round i of the other"""
+    started: str | None = None
+    """when the worker began, ISO-8601 UTC: the order of processes in time"""
+    split: dict[str, float] = field(default_factory=dict)
+    """seconds of the worker's life by what it did (`lifetime.py`); they sum to its wall time"""
 
     @property
     def value(self) -> float:

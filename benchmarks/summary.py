@@ -1,8 +1,8 @@
 """From records to the numbers a person reads: one `Row` a cell, each number derivable from the record alone.
 
-A process is the sample (its value is the median of its rounds), so a row's figure is the geometric mean of the values
-of its processes and its interval Student's t on their logarithms. With one process there is no interval, and with none
-no number; both are said.
+A process is the sample (its value is the median of its rounds), so a row's figure is the middle of the logarithms of
+its processes' values, with an interval over processes (`intervals.py`). With one process there is no interval, and
+with none no number; both are said.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from benchmarks.compare import minimum_detectable_effect
+from benchmarks import intervals
+from benchmarks.estimate import minimum_detectable_effect
 from benchmarks.measurement import Measurement, Record, measurements
+from benchmarks.percentiles import Percentile, percentiles
 
 CONFIDENCE = 0.95
 """Coverage that the intervals of the report aim at."""
@@ -53,18 +54,26 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Geometric mean of the processes' values; None when no process gave one."""
-        return float(stats.gmean(self.processes)) if self.processes else None
+        """Geometric mean of the processes' values, from six of them on Hodges and Lehmann's middle; None for none."""
+        if len(self.processes) < 2:
+            return self.processes[0] if self.processes else None
+        return math.exp(self._middle.centre)
+
+    @property
+    def _middle(self) -> intervals.Interval:
+        """Of the logarithms of the processes' values, of which there are two or more."""
+        return intervals.interval(np.log(self.processes), (1 - CONFIDENCE) / 2)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of `seconds`: Student's t on the logarithms of the processes' values; None below two."""
+        """95 % interval of `seconds`; None below two processes.
+
+        By signed ranks from six processes on, else Student's on logarithms (`intervals.py`): of processes that are
+        alike and do not remember each other. What else holds stands in docs/clock.md.
+        """
         if len(self.processes) < 2:
             return None
-        logs = np.log(self.processes)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * stats.sem(logs))
-        centre = float(logs.mean())
-        return math.exp(centre - half), math.exp(centre + half)
+        return math.exp(self._middle.low), math.exp(self._middle.high)
 
     @property
     def rate(self) -> float | None:
@@ -87,6 +96,14 @@ class Row:
         if self.first_call is None or self.seconds is None:
             return None
         return max(0.0, self.first_call - self.seconds)
+
+    @property
+    def percentiles(self) -> tuple[Percentile, ...]:
+        """p50, p90 and p99 of single calls, over the rounds of all processes, each with its bounds or why it has none.
+
+        As of independent calls: where processes differ more than their rounds do, the bounds say too much.
+        """
+        return percentiles([seconds for rounds in self.rounds for seconds in rounds])
 
     @property
     def detectable(self) -> float | None:

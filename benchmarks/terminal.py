@@ -10,6 +10,7 @@ from rich.text import Text
 from benchmarks.cases import Case
 from benchmarks.formats import number, seconds
 from benchmarks.measurement import Record
+from benchmarks.percentiles import Percentile
 from benchmarks.summary import Row, rows
 
 
@@ -33,9 +34,20 @@ def _cells(row: Row) -> list[str]:
 
 
 def _remarks(record: Record) -> Iterable[str]:
+    for row in rows(record):
+        if row.unit == "steps" and row.seconds is not None:  # a latency: its tail matters, not its mean alone
+            yield f"{row.case}, {row.mode}: {'; '.join(map(_percentile, row.percentiles))}"
     for row in record["unavailable"]:
         yield f"{row.get('case', 'every case')} on {row['device']}, {row['mode']}: {row['reason']}"
     yield from record.get("notes", ())
+
+
+def _percentile(found: Percentile) -> str:
+    if found.value is None:
+        return f"{found.name} {found.reason}"
+    high = "unbounded" if found.high is None else seconds(found.high)
+    bounds = f"at most {high}" if found.low is None else f"{seconds(found.low)} … {high}"
+    return f"{found.name} {seconds(found.value)} (95 %: {bounds})"
 
 
 def verdicts(record: Record) -> list[str]:

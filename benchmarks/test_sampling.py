@@ -12,7 +12,7 @@ from mindspore import Tensor
 
 from benchmarks import gates, roofline
 from benchmarks.cases import Case
-from benchmarks.conftest import SEED, MindSpore, checked_images, placement, reference_network
+from benchmarks.conftest import SEED, MindSpore, checked_images, nth, placement, reference_network
 from benchmarks.timing import Kept, Workload
 from ddpm_bench import sample
 from ddpm_bench.diffusion import GaussianDiffusion
@@ -69,44 +69,40 @@ class Sampler:
 
 
 def reverse_step(case: Case, machine: MindSpore, reference: gates.Reference) -> Workload:
-    """eps_hat and `p_step`, for two inputs in turn, each image at its own time step."""
+    """eps_hat and `p_step`, each image at its own time step, every call from an x of its own."""
     s = Sampler(case, machine, reference)
-    x, z = s.normal(2), s.normal(2)
-    t = s.random.integers(1, TIMESTEPS, (2, s.batch)).astype(np.int32)
-    inputs = [(Tensor(x[i]), Tensor(t[i]), Tensor(z[i])) for i in range(2)]
+    x, z = s.normal(), s.normal()
+    t = s.random.integers(1, TIMESTEPS, s.batch).astype(np.int32)
+    move = gates.ancestral_move(s.alpha_bar, t)
 
     def call(x_t: Tensor, step: Tensor, noise: Tensor) -> Tensor:
         return s.diffusion.p_step(x_t, step, s.eps_model(x_t, step), noise)
 
     def gate(i: int, output: Any) -> dict[str, float]:
-        k = i % 2
-        move = gates.ancestral_move(s.alpha_bar, t[k])
-        return gates.step(s.network(), move, x[k], t[k], z[k], output, s.images)
+        return gates.step(s.network(), move, nth(x, i), t, z, output, s.images)
 
-    return s.workload(call, lambda i: inputs[i % 2], gate)
+    return s.workload(call, lambda i: (Tensor(nth(x, i)), Tensor(t), Tensor(z)), gate)
 
 
 def chain(case: Case, machine: MindSpore, reference: gates.Reference) -> Workload:
-    """`ddpm_bench.sample.ddim` from two noises in turn: nothing waits before the clock does."""
+    """`ddpm_bench.sample.ddim`, every call from a noise of its own: nothing waits before the clock does."""
     s = Sampler(case, machine, reference)
     steps, eta = case.params["steps"], case.params["eta"]
     timesteps = strided_timesteps(TIMESTEPS, steps).tolist()
-    x, z = s.normal(2), s.normal(2, steps)
-    inputs = [(Tensor(x[i]), z[i]) for i in range(2)]
+    x, z = s.normal(), s.normal(steps)
 
     def call(x_T: Tensor, noise: Any) -> Tensor:
         return sample.ddim(s.eps_model, s.diffusion, x_T, noise, steps, eta).x_0
 
     def gate(i: int, output: Any) -> dict[str, float]:
-        k = i % 2
         gates.check_timesteps(timesteps, steps, TIMESTEPS)
-        return gates.chain(s.network(), s.alpha_bar, x[k], z[k], timesteps, eta, output, s.images)
+        return gates.chain(s.network(), s.alpha_bar, nth(x, i), z, timesteps, eta, output, s.images)
 
-    return s.workload(call, lambda i: inputs[i % 2], gate, steps)
+    return s.workload(call, lambda i: (Tensor(nth(x, i)), z), gate, steps)
 
 
 def latency(case: Case, machine: MindSpore, reference: gates.Reference) -> Workload:
-    """The steps of the same chain, each from where the one before ended; at its end the chain begins again."""
+    """The steps of the same chain, each from where the one before ended; at its end another chain begins."""
     s = Sampler(case, machine, reference)
     steps, eta = case.params["steps"], case.params["eta"]
     timesteps = strided_timesteps(TIMESTEPS, steps).tolist()
@@ -117,7 +113,7 @@ def latency(case: Case, machine: MindSpore, reference: gates.Reference) -> Workl
 
     def prepare(i: int) -> tuple[Any, ...]:
         k = i % steps
-        at["x"] = Tensor(x_T) if k == 0 else at["x"]
+        at["x"] = Tensor(nth(x_T, i)) if k == 0 else at["x"]
         entered[i] = at["x"].asnumpy()
         t_prev = [*timesteps[1:], -1][k]
         full = partial(np.full, s.batch, dtype=np.int32)

@@ -25,6 +25,8 @@ import psutil
 
 from benchmarks.cases import Case
 from benchmarks.gates import Invalid
+from benchmarks.lifetime import first_calls
+from benchmarks.turnstile import Alone, Turns
 
 KEPT_OUTPUTS = 2
 """Outputs of the last timed calls that the gate sees: two, because a cached output is right once."""
@@ -86,63 +88,85 @@ class Workload:
     """"device" and "dtype" of the parameters, as the framework reports them"""
 
 
+def _counters() -> dict[str, float]:
+    """What only grows: seconds of wall and of this process's CPU, what the system did to it and took from it."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_seconds": time.perf_counter(),
+        "cpu_seconds": time.process_time(),
+        "involuntary_switches": usage.ru_nivcsw,
+        "major_faults": usage.ru_majflt,
+        "stolen_seconds": getattr(psutil.cpu_times(), "steal", 0.0),
+    }
+
+
 @dataclass
 class _Watch:
-    """What is added up over the timed rounds beside pytest-benchmark's seconds."""
+    """What is added up over the timed rounds, and nothing else's time, beside pytest-benchmark's seconds."""
 
-    rounds: int = 0
-    wall: float = 0.0
-    cpu: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    """wall time of each round"""
     kept: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_OUTPUTS))
+    sums: dict[str, float] = field(default_factory=dict)
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
+    _opened: dict[str, float] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """A round begins."""
+        self._opened = _counters()
+
+    def close(self) -> None:
+        """The round that began last is over."""
+        counters = _counters()
+        self.seconds.append(counters["wall_seconds"] - self._opened["wall_seconds"])
+        for name, value in counters.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value - self._opened[name]
+
+    def conditions(self) -> dict[str, float]:
+        """The sums, and the load at the start."""
+        return {"load": self.load, **{name: round(value, 6) for name, value in self.sums.items()}}
 
 
-class _Conditions:
-    """What the machine did to this process since the object was made."""
-
-    def __init__(self) -> None:
-        self._start = self._counters()
-        self._load = os.getloadavg()[0]
-
-    def _counters(self) -> dict[str, float]:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return {
-            "involuntary_switches": usage.ru_nivcsw,
-            "major_faults": usage.ru_majflt,
-            "stolen_seconds": getattr(psutil.cpu_times(), "steal", 0.0),
-        }
-
-    def since(self) -> dict[str, float]:
-        """Involuntary context switches, major page faults and CPU seconds stolen meanwhile; the load at the start."""
-        now = self._counters()
-        return {"load": self._load, **{name: round(now[name] - self._start[name], 6) for name in now}}
-
-
-def run_case(case: Case, workload: Workload, machine: Machine, benchmark: Any, params: dict[str, Any]) -> str | None:
+def run_case(
+    case: Case,
+    workload: Workload,
+    machine: Machine,
+    benchmark: Any,
+    params: dict[str, Any],
+    turns: Turns | None = None,
+) -> str | None:
     """Time `case` with the `benchmark` fixture and put the row into its `extra_info["clock"]`.
 
-    Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed.
+    Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed, unless
+    there is somebody to take `turns` with. Raises `Invalid` when no turn comes any more.
     """
+    turns = turns or Alone()
     row: dict[str, Any] = {
         "case": case.id, "params": params, "work": case.work, "unit": case.unit, "flops": workload.flops,
         "import_seconds": machine.import_seconds, "proof": {}, "invalid": None,
     }  # fmt: skip
     benchmark.extra_info["clock"] = row
     before = machine.compile_count()
+    turns.take()
     row["first_call_seconds"] = _once(workload, machine, 0)
-    _once(workload, machine, 1)
+    second = _once(workload, machine, 1)
     compiled = machine.compile_count()
-    conditions = _Conditions()
-    watch = _time_rounds(workload, machine, benchmark, params["rounds"])
-    row["conditions"] = conditions.since()
-    row["cpu_over_wall"] = watch.cpu / watch.wall
+    rounds = turns.warm(second, params["rounds"])
+    row |= {"params": {**params, "rounds": rounds}, "interleaved": turns.interleaved}
+    watch = _time_rounds(workload, machine, benchmark, rounds, turns)
+    row["conditions"] = watch.conditions()
+    row["cpu_over_wall"] = watch.sums["cpu_seconds"] / watch.sums["wall_seconds"]
     row["peak_rss_bytes"] = machine.peak_resident_memory()
     counts = {"compiled_by_first_call": compiled - before, "compiled_while_timed": machine.compile_count() - compiled}
+    first = first_calls(row["first_call_seconds"], second, watch.seconds, compiled=compiled > before)
+    start = time.perf_counter()
     try:
         row["proof"] = _proof(workload, machine, watch, counts)
     except Invalid as found:
         reason = str(found)
         row["invalid"] = reason
         return reason
+    row["split"] = {**first, "rounds": sum(watch.seconds), "gate": time.perf_counter() - start}
     return None
 
 
@@ -158,26 +182,32 @@ def _once(workload: Workload, machine: Machine, index: int) -> float:
     return seconds
 
 
-def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: int) -> _Watch:
-    watch = _Watch()
-    following = iter(range(2, 2 + rounds))
+def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: int, turns: Turns) -> _Watch:
+    watch, first = _Watch(), 2
+    following = iter(range(first, first + rounds))
+
+    def close() -> None:
+        """A round is over: read the counters, outside what pytest-benchmark times, and let others have their turn."""
+        watch.close()
+        turns.give()
 
     def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
         index = next(following)
+        if index > first:
+            close()
+        turns.take()
         arguments = workload.prepare(index)
         machine.synchronize()
+        watch.open()
         return (index, arguments), {}
 
     def target(index: int, arguments: tuple[Any, ...]) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
         output = workload.call(*arguments)
         machine.synchronize()
-        watch.cpu += time.process_time() - cpu
-        watch.wall += time.perf_counter() - wall
-        watch.rounds += 1
         watch.kept.append((index, output))
 
     benchmark.pedantic(target, setup=setup, rounds=rounds, iterations=1, warmup_rounds=0)
+    close()
     return watch
 
 
@@ -193,7 +223,7 @@ def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[
     start = time.perf_counter()
     kept = [(index, workload.fetch(output)) for index, output in watch.kept]
     fetch_seconds = time.perf_counter() - start
-    _check_waited(fetch_seconds, watch.wall / watch.rounds)
+    _check_waited(fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
     gate = dict(workload.gate(kept))
     return {
         "canary": canary, **counts, **workload.placement, "settings": dict(machine.settings),

@@ -13,15 +13,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms import HERE, Arm
 from benchmarks.cases import Case
+from benchmarks.lifetime import whole
 from benchmarks.measurement import (
     BenchmarkError,
     Measurement,
@@ -44,6 +46,8 @@ class Job:
     tuning: str
     process: int
     """0-based, among the workers with the same cases, device, mode and tuning"""
+    side: Arm = field(default_factory=lambda: Arm("here"))
+    """the interpreter and the code that do it"""
 
     @property
     def label(self) -> str:
@@ -80,71 +84,98 @@ def run_worker(
     `reference` names the network's reference, "module:function". `late` is the reason to give if that time is up.
     Never raises for what happens to the worker: that becomes the reason in each row it did not deliver.
     """
-    start = time.perf_counter()
+    start_time = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="ddpm-bench-") as name:
         folder = Path(name)
-        command = _prepare(job, folder, reference)
-        end = _wait(command, folder, variables, timeout, on_heartbeat or (lambda: None))
-        reason = late if end is None else _exit_reason(end, folder)
-        rows, seen = _rows(folder, job)
-        failures = _failures(folder)
+        with start(job, folder, variables, reference) as process:
+            end = wait(process, start_time + timeout, on_heartbeat or (lambda: None))
+        return answer(job, folder, end, late, time.perf_counter() - start_time)
+
+
+@contextmanager
+def start(
+    job: Job, folder: Path, variables: Mapping[str, str], reference: str | None, *, turns: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker for `job`, standing in `folder`; whatever becomes of it, it and all it started are ended at the end.
+
+    `turns` is the file descriptor of the socket through which it takes turns, inherited by it (`turnstile.py`).
+    """
+    command = _prepare(job, folder, reference, turns)
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - an interpreter with our own arguments
+            command, cwd=folder, env=dict(variables), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            pass_fds=() if turns is None else (turns,),
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def wait(process: subprocess.Popen[bytes], deadline: float, on_heartbeat: Callable[[], None]) -> int | None:
+    """The worker's exit code; None when it still runs at the `deadline` of `time.perf_counter`."""
+    while (code := process.poll()) is None and time.perf_counter() < deadline:
+        time.sleep(POLL)
+        on_heartbeat()
+    return code
+
+
+def answer(job: Job, folder: Path, end: int | None, late: str, seconds: float) -> Answer:
+    """What a worker left in `folder` that ended with exit code `end`, or with None was stopped because of `late`."""
+    reason = late if end is None else _exit_reason(end, folder)
+    rows, seen = _rows(folder, job)
+    failures = _failures(folder)
     measurements = tuple(
         rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
     )
-    return Answer(measurements, seen, time.perf_counter() - start)
+    return Answer(tuple(_with_wall(row, seconds) for row in measurements), seen, seconds)
 
 
-def _prepare(job: Job, folder: Path, reference: str | None) -> list[str]:
+def _with_wall(row: Measurement, wall: float) -> Measurement:
+    """The row with the rest of the worker's `wall` time in its split; an invalid one has none."""
+    return dataclasses.replace(row, split=whole(row.split, wall)) if row.split else row
+
+
+def _prepare(job: Job, folder: Path, reference: str | None, turns: int | None) -> list[str]:
     """Write the job into `folder`; the command that does it."""
     content = {
         "device": job.device, "mode": job.mode, "tuning": job.tuning, "shared": len(job.cases) > 1,
-        "reference": reference, "cases": [dataclasses.asdict(case) for case in job.cases],
+        "reference": reference, "cases": [dataclasses.asdict(case) for case in job.cases], "turns": turns,
+        "planted": job.side.planted,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings
-    modules = dict.fromkeys(str(_file(case.module)) for case in job.cases)
+    modules = dict.fromkeys(str(_file(case.module, job.side)) for case in job.cases)
     return [
-        sys.executable, "-m", "pytest", "-q", "--capture=no", "-c", "pytest.ini", "--rootdir", ".",
+        job.side.python, "-m", "pytest", "-q", "--capture=no", "-c", "pytest.ini", "--rootdir", ".",
         "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "--benchmark-enable",
         "--benchmark-json", "rows.json",
         "--clock-job", "job.json", "--clock-failures", "failures.json", *modules,
     ]  # fmt: skip
 
 
-def _file(module: str) -> Path:
-    """Where the source of a timed module is, found without importing it."""
+def _file(module: str, side: Arm) -> Path:
+    """Where the source of a timed module is, found without importing it: in the arm's code, or wherever it is here."""
+    theirs = side.code.joinpath(*module.split(".")).with_suffix(".py")
+    if theirs.is_file():
+        return theirs
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise BenchmarkError(f"the timed module {module} cannot be found beside the clock")
     return Path(spec.origin)
 
 
-def worker_variables(base: Mapping[str, str], tuning: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of a worker: `base` with a `tuning`'s variables set (None unsets), and pytest's own taken out."""
+def worker_variables(base: Mapping[str, str], tuning: Mapping[str, str | None], *, code: Path = HERE) -> dict[str, str]:
+    """The environment of a worker: `base` with a `tuning`'s variables set (None unsets), and pytest's own taken out.
+
+    `code` is the folder whose packages it imports.
+    """
     ours = {name: value for name, value in base.items() if not name.startswith(("PYTEST_", "COV_CORE_"))}
     ours["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins cost time and may touch what is timed
-    beside = str(Path(__file__).resolve().parent.parent)  # the worker stands elsewhere and must find these packages
+    beside = str(code)  # the worker stands elsewhere and must find these packages
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, [beside, base.get("PYTHONPATH")]))
     ours |= {name: value for name, value in tuning.items() if value is not None}
     return {name: value for name, value in ours.items() if tuning.get(name, "") is not None}
-
-
-def _wait(
-    command: list[str], folder: Path, variables: Mapping[str, str], timeout: float, on_heartbeat: Callable[[], None]
-) -> int | None:
-    """The exit code of `command` run in `folder`; None when it was stopped after `timeout` seconds."""
-    deadline = time.perf_counter() + timeout
-    with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own arguments
-            command, cwd=folder, env=dict(variables), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            while (code := process.poll()) is None and time.perf_counter() < deadline:
-                time.sleep(POLL)
-                on_heartbeat()
-            return code
-        finally:
-            _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

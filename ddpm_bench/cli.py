@@ -1,4 +1,6 @@
-"""The command line `ddpm-bench`: the one place where the subject, the judge and the clock meet.
+"""The command line `ddpm-bench`: where the subject, the judge and the clock meet.
+
+The clock's own verbs are in `cli_clock.py`, those of the DDPM alone in `cli_training.py`.
 
 Every verb imports what it needs inside itself, so `--help`, `compare` and `report` work without MindSpore. Exit codes:
 0 all good; 1 a check failed or a case regressed; 2 wrong usage or bad input, in one sentence on stderr; 3 inconclusive,
@@ -16,18 +18,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_bench import interruption
+from ddpm_bench.cli_clock import bench, compare, replay, report, timed
 from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.errors import ConfigError
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import (
-    DEVICES,
     File,
     Folder,
     chance_options,
     complain,
     mode_option,
-    modes_of,
     prepare,
     refuse_all_but,
     rooms_stand_together,
@@ -37,7 +38,6 @@ from ddpm_bench.terminal import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.runner import Plan
     from ddpm_bench.doctor_record import Diagnosis
     from verification.check import Check, Finding
     from verification.known_failures import KnownFailures
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 OWN = "ddpm_bench.subject:MindSporeSubject"
 """What `verify` judges unless told otherwise."""
-
-REFERENCE = "verification.oracle_network:predict"
-"""The network again in float64: the clock holds every timed output against it."""
 
 MUTANTS = ("verification.mutants", "ddpm_bench.subject_mutants")
 """Where planted mistakes come from: the judge's own, and wrong versions of this DDPM, which need MindSpore."""
@@ -259,116 +256,6 @@ def environment() -> dict[str, str | int]:
 
 
 @cli.command()
-@click.option("--only", metavar="PATTERN", help='Cases whose id matches, such as "unet_*".')
-@click.option("--device", "devices", multiple=True, type=click.Choice(DEVICES), help="May be given again; default all.")
-@mode_option
-@click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
-@click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
-@click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
-@click.option("--json", "json_file", type=File, help="Write the measurements there.")
-@click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
-@click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
-def bench(
-    only: str | None,
-    devices: tuple[str, ...],
-    mode: str,
-    tuning: str,
-    processes: int | None,
-    quick: bool,
-    json_file: Path | None,
-    history: Path | None,
-    list_only: bool,
-) -> int:
-    """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers."""
-    from rich.console import Console
-
-    from benchmarks import cases, runner, summary, terminal
-    from benchmarks import history as store
-    from benchmarks.measurement import BenchmarkError, write_record
-
-    chosen = cases.select(only)
-    if not chosen:
-        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
-    if list_only:
-        print(terminal.listing(chosen))
-        return 0
-    with sentences_of(BenchmarkError):
-        plan = runner.plan(
-            chosen if only else None,
-            devices=devices,
-            modes=modes_of(mode),
-            processes=processes,
-            extent="quick" if quick else "full",
-        )
-        output_files(json_file)
-        if history:
-            output_folder(history)
-        record = timed(plan, tuning)
-        if json_file:
-            write_record(json_file, record)
-        if history:
-            say(f"added to {store.append(history, record)}")
-    Console().print(terminal.table(record))
-    return summary.exit_code(record)
-
-
-def timed(plan: Plan, tuning: str) -> dict[str, Any]:
-    """The record of a run of the clock, with a progress bar."""
-    from benchmarks import runner
-    from ddpm_bench import remedy
-    from ddpm_bench.progress import Progress, shown
-
-    with shown("timing") as report:
-
-        def note(done: int, total: int, left: float, _: str) -> None:
-            report(Progress(done, total, left))
-
-        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=note)
-
-
-@cli.command()
-@click.argument("old", type=File)
-@click.argument("new", type=File)
-@click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
-@click.option("--json", "json_file", type=File, help="Write the verdicts there.")
-def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
-    """Say for each case of two bench records whether it became slower, with the interval."""
-    from benchmarks import compare as comparison
-    from benchmarks import terminal
-    from benchmarks.measurement import BenchmarkError, read_record, write_record
-
-    output_files(json_file)
-    with sentences_of(BenchmarkError):
-        record = comparison.compare_records(read_record(old), read_record(new), effect)
-    print("\n".join(terminal.verdicts(record)))
-    if json_file:
-        with sentences_of(BenchmarkError):
-            write_record(json_file, record)
-    return comparison.exit_code(record)
-
-
-@cli.command()
-@click.argument("files", nargs=-1, required=True, type=File)
-@click.option("--html", "html_file", type=File, help="Write the page there.")
-@click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
-def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None) -> int:
-    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
-    from benchmarks import report as pages
-    from benchmarks.measurement import BenchmarkError
-
-    with sentences_of(BenchmarkError):
-        content = pages.read(files)
-        output_files(html_file, markdown_file)
-        if html_file:
-            pages.write(html_file, pages.html(content))
-        if markdown_file:
-            pages.write(markdown_file, pages.markdown(content))
-    if not html_file and not markdown_file:
-        print(pages.markdown(content), end="")
-    return 0
-
-
-@cli.command()
 @click.option("--quick", is_flag=True, help="Time the small network only.")
 @click.option("--out", type=Folder, default=Path("results"), help="Folder for the page and the records.")
 def run(quick: bool, out: Path) -> int:
@@ -396,5 +283,9 @@ def run(quick: bool, out: Path) -> int:
     return code
 
 
+cli.add_command(bench)
+cli.add_command(compare)
+cli.add_command(replay)
+cli.add_command(report)
 cli.add_command(train)
 cli.add_command(sample)

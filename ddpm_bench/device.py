@@ -259,6 +259,8 @@ class SynchroniseProof:
     """for a chain twice as long"""
     seconds_fetch: float
     """for `asnumpy()` of the longer chain's result after the wait"""
+    first_fetch: float
+    """share of a chain's time that was left for `asnumpy()` after the first wait of all, which may do nothing"""
 
     @property
     def ratio(self) -> float:
@@ -270,9 +272,11 @@ class SynchroniseProof:
         """True when the work is paid for before `synchronize` returns.
 
         The doubled chain costs 1.5 to 2.7 times the chain (2 but for a busy neighbour during all tries of one of them),
-        and fetching costs less than a quarter of the chain: it would cost nearly all of it if nothing had waited.
+        and fetching costs less than a quarter of the chain: it would cost nearly all of it if nothing had waited. After
+        the first wait, of which there is one try only, less than a half.
         """
-        return 1.5 <= self.ratio <= 2.7 and self.seconds_fetch < 0.25 * self.seconds
+        waited = self.seconds_fetch < 0.25 * self.seconds and self.first_fetch < 0.5
+        return waited and 1.5 <= self.ratio <= 2.7
 
     def as_record(self) -> dict[str, float | bool]:
         """The proof as JSON can hold it."""
@@ -281,13 +285,18 @@ class SynchroniseProof:
             "seconds": self.seconds,
             "seconds_doubled": self.seconds_doubled,
             "seconds_fetch": self.seconds_fetch,
+            "first_fetch": self.first_fetch,
             "ratio": self.ratio,
             "holds": self.holds,
         }
 
 
 def prove_synchronise(*, operators: int = 12, tries: int = 11) -> SynchroniseProof:
-    """Show that `synchronize` waits: twice the operators cost twice the time, and nothing is left for `asnumpy`."""
+    """Show that `synchronize` waits: twice the operators cost twice the time, and nothing is left for `asnumpy`.
+
+    In a process that has not waited before, that holds for its first wait too.
+    """
+    first = _first_wait(operators)
     matrix = _matrix_worth_waiting_for()
     _chain(matrix, operators)
     single, doubled, fetch = [], [], []
@@ -296,7 +305,21 @@ def prove_synchronise(*, operators: int = 12, tries: int = 11) -> SynchronisePro
         waited, fetched = _chain(matrix, 2 * operators)
         doubled.append(waited)
         fetch.append(fetched)
-    return SynchroniseProof(operators, min(single), min(doubled), min(fetch))
+    return SynchroniseProof(operators, min(single), min(doubled), min(fetch), first)
+
+
+def _first_wait(operators: int) -> float:
+    """Seconds to fetch the result of a chain after a wait, as a share of launching, waiting and fetching together."""
+    matrix = mindspore.Tensor(np.full((1024, 1024), 1 / 1024, np.float32))
+    start = time.perf_counter()
+    product = matrix
+    for _ in range(operators):
+        product = ops.matmul(product, matrix)
+    synchronize()
+    waited = time.perf_counter()
+    product.asnumpy()
+    end = time.perf_counter()
+    return (end - waited) / (end - start)
 
 
 def _matrix_worth_waiting_for() -> mindspore.Tensor:

@@ -28,12 +28,13 @@ from ddpm_bench.schedule import make_schedule, strided_timesteps
 from ddpm_bench.subject_modes import EXECUTE, executable
 from ddpm_bench.subject_network import GenericNetwork
 from ddpm_bench.subject_random import RandomDraws
+from ddpm_bench.subject_training import TrainingRuns
 from ddpm_bench.unet import UNet
 
 Array = npt.NDArray[Any]
 EpsModel = Callable[[Array, Array], Array]
 
-DTYPES: Final = {"float32": ms.float32, "float64": ms.float64}
+DTYPES: Final = {"float16": ms.float16, "float32": ms.float32, "float64": ms.float64}
 """Of the process; the network is float32 always, as MindSpore has no float64 convolution on CPU."""
 
 GATE: Final[tuple[dict[str, Any], ...]] = (
@@ -57,7 +58,7 @@ TABLES: Final = (
 )
 
 
-class MindSporeSubject(RandomDraws):
+class MindSporeSubject(RandomDraws, TrainingRuns):
     """The DDPM of this package with the given choices.
 
     `schedule`, `num_timesteps`: as `make_schedule` takes them. `variance`, `clip_x_0`, `parameterization`: as
@@ -281,6 +282,10 @@ class MindSporeSubject(RandomDraws):
     def network(self, x: Array, t: Array) -> Array:
         """The U-Net's eps_hat for `x` (B, C, H, W) at `t` (B,): computed in float32, given as `dtype`."""
         return self._network(x, t).astype(self.dtype)
+
+    def network_with(self, weights: dict[str, Array], x: Array, t: Array) -> Array:
+        """The same with other `weights` in the place of its own, of the same names and shapes."""
+        return self._network.at(weights, x, t).astype(self.dtype)
 
     def weights(self) -> dict[str, Array]:
         """Every parameter of the network, by name: random, none at its neutral value."""

@@ -2,8 +2,8 @@
 
 A mistake planted in the NumPy reference shows that a check can see it; one planted here, that it sees it through
 tensors, rounding to float32 and MindSpore's own operators. A wrong subject is `MindSporeSubject` with one of its Cells,
-`process` or `unet`, or one of its methods replaced; the networks are in `subject_mutants_network`. They run in PyNative
-mode on short chains, which takes milliseconds a check.
+`process` or `unet`, or one of its methods replaced; the networks are in `subject_mutants_network`, training runs in
+`subject_mutants_training`. They run in PyNative mode on short chains, which takes milliseconds a check.
 
 `load_mutants() -> {id: mutant}` is what `ddpm-bench verify --self-test` asks of such a module. A mutant has an `id`,
 the `mistake` in words, the names of the checks that must notice it, `killed_by`, and makes itself; `right` makes the
@@ -94,7 +94,8 @@ def wrong_process(
 
 def load_mutants() -> dict[str, SubjectMutant]:
     """All of them, by id."""
-    importlib.import_module("ddpm_bench.subject_mutants_network")  # registers its own, by what it imports from here
+    for part in ("network", "training"):  # each registers its own, by what it imports from here
+        importlib.import_module(f"ddpm_bench.subject_mutants_{part}")
     return MUTANTS
 
 

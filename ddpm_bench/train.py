@@ -32,7 +32,16 @@ from ddpm_bench.progress import Pace, Report
 from ddpm_bench.train_step import TrainStep
 from ddpm_bench.unet import UNet
 
-__all__ = ["TrainConfig", "TrainResult", "Trainer", "TrainingInterrupted", "draw_batch", "generator", "train"]
+__all__ = [
+    "Batch",
+    "TrainConfig",
+    "TrainResult",
+    "Trainer",
+    "TrainingInterrupted",
+    "draw_batch",
+    "generator",
+    "train",
+]
 
 GRID_COUNT = 64
 """Images in the grid at the end of a run."""
@@ -164,7 +173,9 @@ def _loop(trainer: Trainer, file: Path, report: Report | None) -> None:
 
 
 class Trainer:
-    """A run in motion: `advance` takes a step; `snapshot` and `restore` turn it into a checkpoint and back."""
+    """A run in motion: `advance` takes a step, `take` one on a given batch; `snapshot` and `restore` turn it into a
+    checkpoint and back.
+    """  # fmt: skip
 
     def __init__(self, config: TrainConfig, data: Dataset) -> None:
         """At step 0, with weights drawn from `config.seed`. Raises `ConfigError` if `data` does not fit the network."""
@@ -182,15 +193,23 @@ class Trainer:
         return len(self.losses)
 
     def advance(self) -> None:
-        """Take one step. Raises `DdpmBenchError` when its loss or gradient is not finite: nothing good can follow."""
+        """Take one step on a batch drawn for it. Raises `DdpmBenchError` as `take` does."""
         config = self.config
-        batch = draw_batch(
-            self._rng,
-            self.data.images,
-            config.batch_size,
-            config.diffusion.num_timesteps,
-            dropouts=self._train_step.dropouts,
+        self.take(
+            draw_batch(
+                self._rng,
+                self.data.images,
+                config.batch_size,
+                config.diffusion.num_timesteps,
+                dropouts=self._train_step.dropouts,
+            )
         )
+
+    def take(self, batch: Batch) -> None:
+        """Take one step on `batch`. Raises `DdpmBenchError` when its loss or gradient is not finite: nothing good can
+        follow.
+        """  # fmt: skip
+        config = self.config
         loss, norm = self._train_step(
             batch.x_0,
             batch.t,

@@ -1,7 +1,23 @@
-"""Before any test imports MindSpore: the convolution remedy, or on some CPUs a test takes minutes."""
+"""What libraries with threads of their own need before and after the tests import them, or some tests take three times
+as long. No result depends on it; what does is tested in processes of its own.
+"""  # fmt: skip
 
 from __future__ import annotations
 
+import sys
+
+from threadpoolctl import threadpool_limits
+
 from ddpm_bench import remedy
 
+# Before: on some CPUs MindSpore takes a second for a convolution otherwise.
 remedy.apply()
+
+
+def pytest_collection_finish() -> None:
+    """After: NumPy's products are small, and a second thread for them does nothing but wait, loudly. PyNative's threads
+    wait for each other, a tick of the scheduler at a time, unless each operator waits for its result.
+    """  # fmt: skip
+    threadpool_limits(1, user_api="blas")
+    if "mindspore" in sys.modules:
+        sys.modules["mindspore"].runtime.launch_blocking()

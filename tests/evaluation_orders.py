@@ -5,9 +5,11 @@ Each differs from `ReferenceSubject` only in the order of its arithmetic. Tables
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
-from verification.protocol import Array
+from verification.protocol import Array, EpsModel
 from verification.reference import COSINE_OFFSET, MAX_BETA, ReferenceSubject
 
 
@@ -53,7 +55,13 @@ class SummedLogarithms(ReferenceSubject):
 
 
 class AccumulatedVariance(ReferenceSubject):
-    """1 - alpha_bar by its recurrence, coefficients put together from cast tables, roots taken after the cast."""
+    """1 - alpha_bar by its recurrence, coefficients put together from cast tables, roots taken after the cast.
+
+    Half precision is not for it: there the cosine schedule's last alpha_bar is 0 before its root is taken.
+    """
+
+    first_variance = 0.0
+    """Of the last step, which adds no noise."""
 
     def _make_tables(self, beta: Array) -> None:
         super()._make_tables(beta)
@@ -101,7 +109,13 @@ class AccumulatedVariance(ReferenceSubject):
             x_t, eps_hat = self._cast(x_t, eps_hat)
             noise = self._at(self.beta, t, x_t) * eps_hat / np.sqrt(self._at(self.rest, t, x_t))
             mean = (x_t - noise) / np.sqrt(self._at(self.alpha, t, x_t))
-        return mean, self._at(np.append(0.0, self.model_variance[1:]), t, mean)
+        return mean, self._at(np.append(self.first_variance, self.model_variance[1:]), t, mean)
+
+    def vlb_terms(self, eps_model: EpsModel, x_0: Array, eps: Array) -> dict[str, Array]:
+        """The decoder has a width, that of the replaced first entry: a normal distribution of width 0 has no bins."""
+        decoding = copy(self)
+        decoding.first_variance = self.model_variance[0]
+        return ReferenceSubject.vlb_terms(decoding, eps_model, x_0, eps)
 
 
 class ClosedFormCosine(ReferenceSubject):

@@ -45,14 +45,15 @@ import os, signal, time
 from benchmarks.gates import Invalid
 from benchmarks.timing import Workload
 
-def gate(kept):
+def good(kept):
     return {"kept": len(kept)}
 
 def wrong(kept):
     raise Invalid("eps_hat is off by 1 where 0.1 is allowed (its size is 1)")
 
 def make(case, machine, reference):
-    behaviour = case.params.get("behaviour", "good")
+    behaviour, slow = case.params.get("behaviour", "good"), case.params.get("slow")
+    time.sleep(slow == "build")
     if behaviour == "raise":
         raise ValueError("no such preset\\nand more")
 
@@ -67,11 +68,16 @@ def make(case, machine, reference):
         if behaviour == "environment":
             return dict(os.environ)
         time.sleep(case.params.get("sleep", 0.001))
+        time.sleep(slow == "compile" and not machine.compiled)
         machine.compiled += machine.mode == "graph" and not machine.compiled
         return 1
 
+    def gate(kept):
+        time.sleep(slow == "gate")
+        return (wrong if behaviour == "wrong" else good)(kept)
+
     return Workload(
-        call=call, prepare=lambda i: (), fetch=lambda output: output, gate=wrong if behaviour == "wrong" else gate,
+        call=call, prepare=lambda i: (), fetch=lambda output: output, gate=gate,
         flops=1000, placement={"device": machine.device, "dtype": "float32"},
     )
 

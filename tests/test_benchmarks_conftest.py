@@ -110,6 +110,20 @@ def remembered(call: Callable[..., Any]) -> Callable[..., Any]:
     return cached
 
 
+def remembered_by_turns(call: Callable[..., Any]) -> Callable[..., Any]:
+    """What two inputs gave, for ever after: right as long as no third one comes."""
+    outputs: list[Any] = []
+    calls = iter(range(10**6))
+
+    def cached(*args: Any) -> Any:
+        i = next(calls)
+        if len(outputs) < 2:
+            outputs.append(call(*args))
+        return outputs[i % 2]
+
+    return cached
+
+
 def zeros(call: Callable[..., Any]) -> Callable[..., Any]:
     """As `MS_KERNEL_LAUNCH_SKIP` does it."""
     return lambda *args: Tensor(np.zeros_like(call(*args).asnumpy()))
@@ -130,7 +144,7 @@ def rounded(call: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: call(*args).astype(float16).astype(args[0].dtype)
 
 
-@pytest.mark.parametrize("cheat", [remembered, zeros, shortened, shortened_and_filled, rounded])
+@pytest.mark.parametrize("cheat", [remembered, remembered_by_turns, zeros, shortened, shortened_and_filled, rounded])
 @pytest.mark.parametrize("kind", ["unet_forward", "reverse_step"])
 def test_wrong_output_gives_a_reason_and_no_proof(kind: str, cheat: Any) -> None:
     row = row_of(small(kind), cheat=returning(cheat))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,10 @@ def test_unknown_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == newer
 
 
-@pytest.mark.parametrize("content", [b'{"some": "json"}\n', b"[1, 2]\n", b"plain text\nof two lines\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b'{"some": "json"}\n', b"[1, 2]\n", b"plain text\nof two lines\n", b'{\n "schema": 1,\n "kind": "bench"\n}\n'],
+)
 def test_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = append(tmp_path, record())
     path.write_bytes(content)
@@ -142,28 +147,75 @@ def test_folder_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         append(tmp_path / "file", record())
 
 
-def append_with_little_disk(folder: str, room: int, answers: Any) -> None:
+def append_with_little_disk(folder: str, room: int, rows: int, answers: Any) -> None:
     """Append in a process that may write files of at most `room` bytes."""
     import signal
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     try:
-        append(Path(folder), record("b", rows=50))
+        append(Path(folder), record("b", rows=rows))
     except BenchmarkError as error:
         answers.put(str(error))
 
 
-def test_full_disk_is_one_sentence_and_takes_the_write_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "room"), [(1, 10), (4, 1000), (50, 1000)])
+def test_write_that_does_not_fit_is_one_sentence_and_is_taken_back(tmp_path: Path, rows: int, room: int) -> None:
+    """Blocks shorter and longer than a buffer: what is left in one must not be written when the file is closed."""
     path = append(tmp_path, record())
     before = path.read_bytes()
     context = multiprocessing.get_context("spawn")
     answers = context.SimpleQueue()
-    process = context.Process(target=append_with_little_disk, args=(str(tmp_path), len(before) + 1000, answers))
+    limit = len(before) + room
+    process = context.Process(target=append_with_little_disk, args=(str(tmp_path), limit, rows, answers))
     process.start()
     process.join()
-    assert "cannot add to the history" in answers.get()
+    assert answers.get() == f"cannot add to the history {path}: File too large"
     assert path.read_bytes() == before
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from test_benchmarks_history import BenchmarkError, append, read, record
+folder = Path(sys.argv[1])
+path = append(folder, record())
+before = path.read_bytes()
+for i in range(1000):
+    try:
+        append(folder, record(f"s{i}", rows=3))
+    except BenchmarkError as error:
+        assert path.read_bytes() == before, "what was stored has changed"
+        assert len(read(folder).records) == i + 1
+        filler.unlink()
+        append(folder, record(f"s{i}", rows=3))
+        assert len(read(folder).records) == i + 2
+        print(error)
+        break
+    before = path.read_bytes()
+    if i == 0:
+        filler = folder / "filler"
+        filler.write_bytes(b"x" * 150_000)
+"""
+
+
+def test_disk_that_is_really_full_is_one_sentence_and_room_heals_it(tmp_path: Path) -> None:
+    """A file system of 256 KiB in a mount namespace of its own, filled to the last page."""
+    script = 'mount -t tmpfs -o size=256k none "$0" && exec "$@"'
+    sandbox = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path)]
+    try:
+        possible = subprocess.run([*sandbox, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        possible = False
+    if not possible:
+        pytest.skip("this system lets no user mount a file system of its own")
+    roots = [str(Path(__file__).parent), str(Path(history.__file__).parent.parent)]
+    command = [*sandbox, sys.executable, "-c", FULL_DISK, str(tmp_path), *roots]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"cannot add to the history {tmp_path}")
+    assert done.stdout.endswith("No space left on device\n")
 
 
 def append_many(folder: str, name: str) -> None:

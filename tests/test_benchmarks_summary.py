@@ -89,3 +89,9 @@ def test_timing_is_unverified_without_findings() -> None:
 )
 def test_run_of_the_clock_without_a_number_is_no_success(rows: list[records.Record], code: int) -> None:
     assert summary.exit_code(records.bench(*rows)) == code
+
+
+def test_percentiles_are_over_the_rounds_of_all_processes() -> None:
+    found = row(records.measurement(), records.measurement(process=1)).percentiles
+    assert [(each.name, each.calls) for each in found] == [("p50", 6), ("p90", 6), ("p99", 6)]
+    assert (found[0].low, found[0].high, found[1].value) == (0.5, 0.52, None)

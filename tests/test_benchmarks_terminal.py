@@ -33,3 +33,23 @@ def test_brackets_in_names_are_not_read_as_markup() -> None:
     record = records.bench()
     record["unavailable"] = [{"device": "CPU", "mode": "graph", "case": "step[digits,b64]", "reason": "late"}]
     assert "step[digits,b64] on CPU, graph: late" in shown(record)
+
+
+def test_latency_shows_the_percentiles_that_its_calls_bound_and_why_not_the_others() -> None:
+    calls = [0.5 + i / 1000 for i in range(40)]
+    record = records.bench(records.measurement("sampling_latency[digits,b64]", seconds=calls, unit="steps"))
+    text = " ".join(shown(record).split())  # the caption is folded
+    assert "sampling_latency[digits,b64], graph: p50 519 ms (95 %: 513 ms … 526 ms)" in text
+    assert "p90 535 ms (95 %: 531 ms … 539 ms)" in text
+    assert "p99 n/a: 40 calls cannot bound it, 299 could" in text
+
+
+def test_what_is_no_latency_shows_no_percentiles() -> None:
+    assert "p50" not in shown(records.bench(records.measurement()))
+
+
+def test_percentile_that_is_bounded_from_above_only_says_so() -> None:
+    """Of 30 calls the largest is beyond the p90 in 1 − 0.9³⁰ = 95.8 %: enough for one end, not for one of two."""
+    calls = [0.5 + i / 1000 for i in range(30)]
+    record = records.bench(records.measurement("sampling_latency[digits,b64]", seconds=calls, unit="steps"))
+    assert "p90 526 ms (95 %: at most 529 ms)" in " ".join(shown(record).split())

@@ -220,3 +220,28 @@ def test_outputs_are_held_until_after_the_wait() -> None:
 def test_too_few_rounds_for_the_gate_are_still_gated() -> None:
     assert timed(Machine(), rounds=1).row["proof"]["gate"] == {"kept": [(2, 2)]}
     assert timing.KEPT_OUTPUTS == 2
+
+
+def compiling_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A case on a clock of its own, which only calls move: 5 ms each, and the first one `seconds` more."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
+    machine = Machine(mode="graph")
+
+    def work(number: int) -> None:
+        clock["now"] += 0.005 + (seconds if number == 0 else 0.0)
+
+    def call(number: int) -> int:
+        machine.compiled += number == 0
+        machine.pending.append(lambda: work(number))
+        return number
+
+    return timed(machine, call=call, fetch=lambda output: output, rounds=5)
+
+
+def test_second_of_compiling_changes_no_round_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = (compiling_for(seconds, monkeypatch) for seconds in (0.0, 1.0))
+    assert slow.benchmark.seconds == pytest.approx(quick.benchmark.seconds, rel=1e-12)
+    assert slow.row["split"]["compile"] - quick.row["split"]["compile"] == pytest.approx(1.0)
+    assert slow.row["split"]["first_run"] == pytest.approx(0.010)
+    assert slow.row["split"]["rounds"] == pytest.approx(0.025)

@@ -164,7 +164,10 @@ def test_output_that_is_a_file_is_one_sentence(capsys: pytest.CaptureFixture[str
         ["verify", "--junit"],
         ["bench", "--json"],
         ["report", "bench.json", "--html"],
+        ["report", "bench.json", "--pytest-benchmark"],
         ["compare", "bench.json", "bench.json", "--json"],
+        ["compare", "bench.json", "bench.json", "--junit"],
+        ["replay", ".", "--json"],
     ],
     ids=" ".join,
 )
@@ -187,7 +190,7 @@ def test_pattern_that_matches_nothing_exits_with_3(verb: str, capsys: pytest.Cap
     assert "no-such-thing" in sentence(capsys)
 
 
-@pytest.mark.parametrize("verb", ["run", "doctor", "verify", "bench", "compare", "report", "train", "sample"])
+@pytest.mark.parametrize("verb", ["run", "doctor", "verify", "bench", "compare", "replay", "report", "train", "sample"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(verb, "--help") == 0
     assert "Usage: ddpm-bench" in capsys.readouterr().out
@@ -211,6 +214,48 @@ def test_slower_record_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run("compare", tmp_path / "old.json", tmp_path / "new.json", "--json", tmp_path / "verdict.json") == 1
     assert "slower" in capsys.readouterr().out
     assert json.loads((tmp_path / "verdict.json").read_text())["verdicts"][0]["label"] == "slower"
+
+
+def test_verdicts_go_where_a_build_reads_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, factor in (("old", 1.0), ("new", 1.5)):
+        rows = [records.measurement(process=i, seconds=[factor * (0.5 + 0.001 * i)]) for i in range(4)]
+        (tmp_path / f"{name}.json").write_text(json.dumps({**records.bench(*rows), "session": name}))
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    assert run("compare", *files, "--junit", tmp_path / "junit.xml", "--github") == 1
+    assert "::error title=slower%3A unet_forward[cifar10%2Cb4]" in capsys.readouterr().out
+    assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
+
+
+def test_threshold_is_replayed_on_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import history
+
+    for number, factor in enumerate((1.0, 1.0, 1.5)):
+        rows = [records.measurement(process=i, seconds=[factor * (0.5 + 0.001 * i)]) for i in range(5)]
+        made = f"2026-01-0{number + 1}T00:00:00+00:00"
+        history.append(tmp_path, {**records.bench(*rows), "session": str(number), "created": made})
+    assert run("replay", tmp_path, "--resamples", 20, "--json", tmp_path / "replay.json") == 0
+    assert "1 alarms at 3.0% in 2 comparisons of sessions" in capsys.readouterr().out
+    assert json.loads((tmp_path / "replay.json").read_text())["kind"] == "replay"
+
+
+def test_nothing_to_replay_exits_with_3_and_other_files_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("replay", tmp_path) == 3
+    (tmp_path / "bench.json").write_text(json.dumps(records.bench(records.measurement())))
+    assert run("replay", tmp_path / "bench.json") == 2
+    assert "is a record of kind 'bench', not 'proof'" in sentence(capsys)
+    assert run("replay", tmp_path, "--effect", "2") == 2
+    assert "the effect must lie between 0 and 1" in sentence(capsys)
+
+
+def test_measurements_are_exported_for_pytest_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(records.bench(records.measurement())))
+    (tmp_path / "verify.json").write_text(json.dumps(records.verify(records.finding())))
+    assert run("report", tmp_path / "bench.json", "--pytest-benchmark", tmp_path / "out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["benchmarks"][0]["stats"]["rounds"] == 1
+    assert run("report", tmp_path / "verify.json", "--pytest-benchmark", tmp_path / "no.json") == 2
+    assert "name a file that bench wrote" in sentence(capsys)
 
 
 def test_report_prints_markdown_and_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

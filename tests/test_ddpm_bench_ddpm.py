@@ -22,9 +22,8 @@ MODES = pytest.mark.parametrize("mode", device.MODES)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def settled() -> None:
-    """PyNative's threads otherwise wait for each other on few cores; no result depends on it."""
-    ms.runtime.launch_blocking()
+def seeded() -> None:
+    """Weights are drawn when a network is made."""
     device.seed_everything(0)
 
 

@@ -163,6 +163,9 @@ def test_first_wait_is_armed_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -
 PROOF = """
 from ddpm_bench import device
 print(device.prove_synchronise(tries=40).holds)  # the least of 40: neighbours may be testing, too
+honest, waits = device.synchronize, []
+device.synchronize = lambda: honest() if waits else waits.append(1)
+print(device.prove_synchronise(tries=1).first_fetch < 0.5)
 device.synchronize = lambda: None
 print(device.prove_synchronise(tries=3).holds)
 """
@@ -171,15 +174,22 @@ print(device.prove_synchronise(tries=3).holds)
 def test_synchronise_waits_and_the_proof_notices_when_it_does_not() -> None:
     """In its own process: `launch_blocking`, which another test may have set, would make every operator wait."""
     done = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"]
+    assert done.stdout.split() == ["True", "False", "False"]
 
 
 @pytest.mark.parametrize(
-    ("doubled", "fetch", "holds"),
-    [(0.2, 0.001, True), (0.1, 0.001, False), (0.4, 0.001, False), (0.2, 0.1, False), (0.2, float("nan"), False)],
+    ("doubled", "fetch", "first", "holds"),
+    [
+        (0.2, 0.001, 0.01, True),
+        (0.1, 0.001, 0.01, False),
+        (0.4, 0.001, 0.01, False),
+        (0.2, 0.1, 0.01, False),
+        (0.2, float("nan"), 0.01, False),
+        (0.2, 0.001, 0.9, False),
+    ],
 )
-def test_proof_wants_twice_the_cost_and_nothing_left(doubled: float, fetch: float, holds: bool) -> None:
-    proof = device.SynchroniseProof(10, 0.1, doubled, fetch)
+def test_proof_wants_twice_the_cost_and_nothing_left(doubled: float, fetch: float, first: float, holds: bool) -> None:
+    proof = device.SynchroniseProof(10, 0.1, doubled, fetch, first)
     assert proof.holds is holds
     assert proof.as_record()["holds"] is holds
 

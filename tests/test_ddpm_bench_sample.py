@@ -20,12 +20,6 @@ SHAPE = (2, 1, 3, 3)
 PROCESS = GaussianDiffusion(make_schedule("linear", T, rescale=False, beta_end=0.5), dtype=ms.float64)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def settled() -> None:
-    """PyNative's threads otherwise wait for each other on few cores; no result depends on it."""
-    ms.runtime.launch_blocking()
-
-
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 

@@ -243,7 +243,7 @@ def test_variants_differ_in_what_was_asked_for_alone(subject: MindSporeSubject) 
             "unknown variance 'posteriour': did you mean posterior.*known are beta, posterior",
         ),
         ({"parameterization": "epsilom"}, "unknown parameterization 'epsilom'.*known are eps, v, x_0"),
-        ({"dtype": "float23"}, "unknown dtype 'float23'.*known are float32, float64"),
+        ({"dtype": "float23"}, "unknown dtype 'float23'.*known are float16, float32, float64"),
         ({"num_timesteps": 0}, "number of time steps is 0"),
         ({"shedule": "linear"}, "unknown choice 'shedule': did you mean schedule"),
     ],

@@ -44,6 +44,7 @@ def test_wheel_carries_no_main_module() -> None:
         "verification/schemas/verify.schema.json",
         "benchmarks/conftest.py",
         "benchmarks/templates/report.html",
+        "benchmarks/schemas/compare.schema.json",
     ],
 )
 def test_wheel_carries_what_is_read_at_run_time(name: str) -> None:

@@ -203,3 +203,21 @@ def test_a_wrong_entry_of_the_posterior_breaks_the_telescoping_sum_there(table: 
     entries[20] *= 1.001
     setattr(subject, table, entries)
     assert failure(subject, "VLB-2.telescoping").where.startswith("t=20")
+
+
+def test_log_probabilities_with_an_axis_more_fail_every_check_of_the_decoder() -> None:
+    class OneMore(ReferenceSubject):
+        def decoder_log_likelihood(self, x_0: Array, mean: Array, log_scale: Array) -> Array:
+            return super().decoder_log_likelihood(x_0, mean, log_scale)[None]
+
+    for check in ("DEC-1", "DEC-2", "DEC-3", "DEC-4"):
+        assert "(1, " in failure(OneMore("linear", 50), check).reason
+
+
+def test_bound_of_terms_that_are_no_numbers_fails_and_is_no_error_of_the_judge() -> None:
+    class NoWidth(ReferenceSubject):
+        def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
+            mean, variance = super().p_mean_variance(x_t, t, eps_hat)
+            return mean, variance * (t > 0).reshape(-1, *[1] * (mean.ndim - 1))
+
+    assert failure(NoWidth("linear", 50), "VLB-2").where == "terms"

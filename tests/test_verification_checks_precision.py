@@ -12,15 +12,23 @@ from verification.reference import ReferenceSubject
 
 Array = np.ndarray
 BOTH = ("DTY-1", "MODE-2")
+ALL = (*BOTH, "MODE-2.reverse", "MODE-2.samplers", "MODE-2.network")
 
 
 @pytest.mark.parametrize(
     "choices",
-    [{}, {"dtype": "float16"}, {"schedule": "cosine", "dtype": "float32"}, {"num_timesteps": 1}],
+    [
+        {},
+        {"dtype": "float16"},
+        {"schedule": "cosine", "dtype": "float32"},
+        {"num_timesteps": 1},
+        {"num_timesteps": 4000},
+        {"variance": "beta", "clip_x_0": True, "num_timesteps": 10},
+    ],
     ids=str,
 )
 def test_right_subject_passes_in_every_type(choices: dict[str, Any]) -> None:
-    assert complaints(ReferenceSubject(**choices), *BOTH) == []
+    assert complaints(ReferenceSubject(**choices, network=True), *ALL) == []
 
 
 class Bent(ReferenceSubject):
@@ -93,3 +101,35 @@ class Mute(ReferenceSubject):
 @pytest.mark.parametrize("check_id", BOTH)
 def test_refusal_needs_a_sentence(check_id: str) -> None:
     assert failure(Mute(), check_id).where.startswith("dtype=")
+
+
+class NanBackwards(ReferenceSubject):
+    """NaN in the mean of the last step back, in float16 alone."""
+
+    def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
+        mean, variance = super().p_mean_variance(x_t, t, eps_hat)
+        return np.where(at(0, t, mean) & (self.dtype == "float16"), np.nan, mean), variance
+
+
+class NoisyDdim(ReferenceSubject):
+    """One part in a hundred too much in DDIM's steps, in float16 alone."""
+
+    def ddim_step(self, x_t: Array, t: Array, t_prev: Array, eps_hat: Array, z: Array, eta: float) -> Array:
+        made = super().ddim_step(x_t, t, t_prev, eps_hat, z, eta)
+        return made * np.float16(1.01) if self.dtype == "float16" else made
+
+
+@pytest.mark.parametrize("wrong", [NanBackwards, NoisyDdim])
+def test_step_back_that_is_wrong_in_half_precision_alone_is_noticed(wrong: type[ReferenceSubject]) -> None:
+    assert "dtype=float16" in failure(wrong(), "MODE-2.reverse").where
+
+
+def test_chain_that_half_precision_cannot_hold_is_not_asked_of_it_but_of_float32() -> None:
+    """sqrt(alpha_bar) falls to 2e-9 in 4000 linear steps: float16 has no number for its inverse, float32 has."""
+
+    class Wrong(ReferenceSubject):
+        def p_mean_variance(self, x_t: Array, t: Array, eps_hat: Array) -> tuple[Array, Array]:
+            mean, variance = super().p_mean_variance(x_t, t, eps_hat)
+            return mean * np.asarray(1.01 if self.dtype == "float32" else 1.0, mean.dtype), variance
+
+    assert "dtype=float32" in failure(Wrong(num_timesteps=4000), "MODE-2.reverse").where

@@ -57,13 +57,13 @@ def test_every_quick_check_is_a_test_of_the_subject(elsewhere: Path) -> None:
     assert collected == {f"{check.id}-num_timesteps=20" for check in select()}
 
 
-def test_right_subject_passes_and_wrong_one_fails_with_claim_and_command(elsewhere: Path) -> None:
+def test_right_subject_passes_and_wrong_one_fails_with_claim_command_and_seed(elsewhere: Path) -> None:
     done = run(elsewhere, "--pyargs", "verification", "--subject", REFERENCE, "-k", "FWD-3")
     assert done.returncode == 0, done.stdout
-    done = run(elsewhere, "--pyargs", "verification", "--subject", "wrong:Wrong", "-k", "FWD-3")
+    done = run(elsewhere, "--pyargs", "verification", "--subject", "wrong:Wrong", "-k", "FWD-3", "--seed", "5")
     assert done.returncode == 1
     assert "Ho et al. 2020, Eq. 2" in done.stdout
-    assert "ddpm-bench verify --subject wrong:Wrong --only FWD-3" in done.stdout
+    assert "ddpm-bench verify --subject wrong:Wrong --only FWD-3 --seed 5\n" in done.stdout
 
 
 def test_both_modes_are_judged_and_a_missing_method_is_a_skip(elsewhere: Path) -> None:
@@ -89,11 +89,6 @@ def test_mistake_is_a_sentence_and_not_a_traceback(elsewhere: Path, arguments: t
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "conftest.py:" not in done.stdout
-
-
-def test_seed_reaches_the_checks_and_the_command_that_shows_a_failure_again(elsewhere: Path) -> None:
-    done = run(elsewhere, "--pyargs", "verification", "--subject", "wrong:Wrong", "-k", "FWD-3", "--seed", "5")
-    assert "--only FWD-3 --seed 5\n" in done.stdout
 
 
 def test_fresh_seed_of_a_nightly_run_is_printed_and_one_for_all_workers(elsewhere: Path) -> None:

@@ -218,8 +218,10 @@ def _findings(
 def _finding(each: Check, subject: Subject, spec: str, limit: float | None) -> Finding:
     start = time.perf_counter()
     found: list[Evidence] = []
+    name = spec
     try:
         with limited(limit):
+            name = _name(subject, spec)
             status, reason = _collect(each, subject, found)
     except OutOfTime as hang:
         status, reason = "error", f"{interrupted(hang)} had not returned after {limit:g} s, the limit of a check"
@@ -234,7 +236,7 @@ def _finding(each: Check, subject: Subject, spec: str, limit: float | None) -> F
         diagnosis="",
         seed=current().seed,
         reproduce=f"ddpm-bench verify --subject {shlex.quote(spec)} --only {shlex.quote(each.id)}{current().options}",
-        subject=_name(subject, spec),
+        subject=name,
         seconds=time.perf_counter() - start,
     )
     return _conclude(blank, found) if found else blank
@@ -243,7 +245,7 @@ def _finding(each: Check, subject: Subject, spec: str, limit: float | None) -> F
 def _name(subject: Subject, spec: str) -> str:
     try:
         return str(subject.name)
-    except Exception:  # noqa: BLE001 - a subject without a usable name is judged all the same
+    except (Exception, SystemExit):  # noqa: BLE001 - a subject without a usable name is judged all the same
         return spec
 
 

@@ -111,6 +111,9 @@ def tails(subject: Subject) -> Iterator[Evidence]:
     """Order of neighbouring bins, open ends apart; bins are up to 350 standard deviations out."""
     grid, observed = decoder_inputs(subject), decoder_output(subject)
     x_0, mean, _ = grid
+    yield holds(observed.shape == x_0.shape, where="shape", reason=f"{observed.shape}, that of x_0 is {x_0.shape}")
+    if observed.shape != x_0.shape:
+        return
     bound = decoder_bound(*grid, dtype_of(subject))
     lost = np.argwhere(~np.isfinite(observed))
     place = decoder_place(tuple(lost[0])) if len(lost) else "all bins"

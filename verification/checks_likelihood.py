@@ -275,4 +275,4 @@ def loss_when_off(subject: Subject, tables: ExactSchedule, t: int) -> float:
     rows = np.full_like(rows, t)
     target = exact_target(tables, getattr(subject, "parameterization", "eps"), x_0, rows, eps)
     said = as_input(subject, target + offset(tables)[t])
-    return float(subject.loss(lambda *_: said, x_0, rows, eps))
+    return float(np.asarray(subject.loss(lambda *_: said, x_0, rows, eps)).item())

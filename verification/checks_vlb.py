@@ -92,6 +92,10 @@ def terms_add_up(subject: Subject) -> Iterator[Evidence]:
     found, tables = vlb_probe(subject), exact(subject)
     prior, kl, decoder, total = (np.asarray(found.terms[name]).astype(float) for name in TERMS)
     parts = prior + kl.sum(axis=0) + decoder
+    finite = bool(np.isfinite(parts).all())
+    yield holds(finite, where="terms", reason="prior, kl and decoder are finite numbers")
+    if not finite:
+        return
     rounding = gamma(subject.num_timesteps + 2, unit_roundoff(dtype_of(subject)))
     size = np.abs(prior) + np.abs(kl).sum(axis=0) + np.abs(decoder)
     yield compare(

@@ -18,7 +18,7 @@ import numpy as np
 from verification.affine import remembered
 from verification.check import generator
 from verification.network_layout import Architecture
-from verification.network_rounding import DEVIATIONS, DRAWS, kernel_error
+from verification.network_rounding import DEVIATIONS, DRAWS, Exact, MonteCarlo, kernel_error
 from verification.network_trial import config_of, network_dtype
 from verification.network_truth import kept
 from verification.oracle_network import predict
@@ -49,6 +49,31 @@ class GradientTruth:
     def exact(self) -> dict[str, Array]:
         """The gradients by `reverse_mode`, in float64."""
         return ReferenceNetwork(self.config, weights=self.weights).gradient(self.x, self.t, self.target)
+
+    @cached_property
+    def score(self) -> tuple[float, float]:
+        """The mean squared error itself, and how far from it rounding may lead: as `network_rounding` has it, image by
+        image. Errors of pixels cancel in an image's sum as they do in the draws; those of images are not granted to.
+        """  # fmt: skip
+        exact = self._squares(Exact())
+        errors = np.stack([self._squares(MonteCarlo(self.dtype, seed)) - exact for seed in range(DRAWS)])
+        return float(exact.mean()), DEVIATIONS * root_mean_square(errors)
+
+    def _squares(self, rounding: Exact) -> Array:
+        """Mean squared error of each image, (B,), with these errors in `x`, network, difference and sum.
+
+        `x` and `target` are a x_0 + b eps with pixels up to 1, so their terms are at most 2 larger than they are; each
+        is rounded in coefficient, product and sum. The sum is rounded as part of the whole batch's.
+        """
+
+        def of_terms(array: Array) -> Array:
+            return 3 * (np.abs(array) + 2)
+
+        x = rounding.error(self.x.astype(float), lambda: of_terms(self.x))
+        residual = predict(self.config, self.weights, x, self.t, rounding=rounding) - self.target
+        residual = rounding.error(residual, lambda: np.abs(residual) + of_terms(self.target)).reshape(len(x), -1)
+        total = rounding.dot((residual**2).sum(axis=1), residual.size, lambda: (residual**4).sum(axis=1))
+        return np.asarray(total / residual.shape[1])
 
     @cached_property
     def deviation(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ IN_OWN_DTYPE = {
     *("q_sample", "q_step", "q_posterior", "predict_x_0", "predict_eps", "velocity", "predict_x_0_from_v", "score"),
     *("p_mean_variance", "p_step", "ddim_step", "sample", "sample_strided", "linear_loss_gradient"),
     *("sampling_noise",),
-    *("normal_kl", "decoder_log_likelihood", "vlb_terms", "ema", "network", "network_gradient"),
+    *("normal_kl", "decoder_log_likelihood", "vlb_terms", "ema", "network", "network_with", "network_gradient"),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -71,6 +71,6 @@ def load_mutants() -> dict[str, Mutant]:
     return dict(sorted(MUTANTS.items()))
 
 
-def forms(number: str, known: Iterable[str]) -> list[str]:
+def forms(number: str, known: Container[str]) -> list[str]:
     """The ids among `known` under which the mistake `number` is planted: "M54" is planted as M54 and as M54b."""
-    return [each for each in known if each == number or (each[:-1] == number and each[-1] in "bcdef")]
+    return [each for each in (number, *(number + letter for letter in "bcdef")) if each in known]

@@ -156,3 +156,59 @@ class HalfPrecisionTables(ReferenceSubject):
         x_0, eps = self._cast(x_0, eps)
         alpha_bar = self._at(self.alpha_bar, t, x_0)  # 0.9999 is 1 in float16
         return np.asarray(np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * eps, self.dtype)
+
+
+@mutant("Q21", "in float16, the step back takes 1 - alpha_bar of a rounded alpha_bar", ("MODE-2.reverse",))
+class HalfPrecisionSteps(ReferenceSubject):
+    def predict_x_0(self, x_t: Array, t: Array, eps: Array) -> Array:
+        if self.dtype != "float16":
+            return super().predict_x_0(x_t, t, eps)
+        x_t, eps = self._cast(x_t, eps)
+        alpha_bar = self._at(self.alpha_bar, t, x_t)  # 0.9999 is 1 in float16
+        return np.asarray((x_t - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar), self.dtype)
+
+
+class _HalfPrecisionNetwork(ReferenceSubject):
+    """With a network that is wrong in half precision."""
+
+    wrong: type[ReferenceNetwork] = ReferenceNetwork
+
+    @staticmethod
+    def right(**choices: Any) -> ReferenceSubject:
+        """With the right one."""
+        return ReferenceSubject(**{"network": True, **choices})
+
+    def __init__(self, **choices: Any) -> None:
+        super().__init__(**{"network": True, **choices})
+        if self.dtype == "float16":
+            self._use_network(self.wrong(dtype=self.dtype))
+
+
+class _NoTime(ReferenceNetwork):
+    def __call__(self, x: Array, t: Array) -> Array:
+        return super().__call__(x, t // 1000)
+
+    forward = __call__
+
+
+class _ScaledUp(ReferenceNetwork):
+    def gradient(self, x: Array, t: Array, target: Array) -> dict[str, Array]:
+        return {name: value * value.dtype.type(8) for name, value in super().gradient(x, t, target).items()}
+
+
+@mutant("Q22", "in float16, the network's time steps are scaled down as its images are", ("MODE-2.network",))
+class ScaledTimeInHalfPrecision(_HalfPrecisionNetwork):
+    wrong = _NoTime
+
+
+@mutant("Q23", "in float16, the loss is scaled up for its gradient and not down again", ("MODE-2.network",))
+class UnscaledGradient(_HalfPrecisionNetwork):
+    wrong = _ScaledUp
+
+
+@mutant("Q24", "in float16, the whole loop leaves half of the steps out", ("MODE-2.samplers",))
+class HurriedInHalfPrecision(ReferenceSubject):
+    def sample(self, eps_model: EpsModel, x_T: Array, z: Array) -> Array:
+        if self.dtype != "float16":
+            return super().sample(eps_model, x_T, z)
+        return self.sample_strided(eps_model, x_T, z, max(1, self.num_timesteps // 2), 1.0)

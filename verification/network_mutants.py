@@ -57,6 +57,27 @@ class _LayerNorm(Pass):
         return self.tape.group_norm(x, gamma, beta, groups=1, eps=self.norm_eps)
 
 
+class _InterleavedGroups(Pass):
+    def norm(self, x: Value, name: str) -> Value:
+        groups, (n, channels) = self.architecture.groups, x.array.shape[:2]
+        values = x.array.reshape(n, channels // groups, groups, -1)  # channel c belongs to group c modulo groups
+        mean, variance = values.mean(axis=(1, 3), keepdims=True), values.var(axis=(1, 3), keepdims=True)
+        normed = ((values - mean) / np.sqrt(variance + self.norm_eps)).reshape(x.array.shape)
+        gamma, beta = (self.parameters[f"{name}.{part}"].array[:, None, None] for part in ("gamma", "beta"))
+        return Value(normed * gamma + beta)
+
+
+class _TurnedAttention(Pass):
+    def attention(self, x: Value, name: str) -> Value:
+        mixed = super().attention(x, name).array - x.array
+        return Value(x.array + mixed.transpose(0, 1, 3, 2))
+
+
+class _ShiftedColumns(Pass):
+    def upsample(self, h: Value, name: str) -> Value:
+        return Value(np.roll(super().upsample(h, name).array, 1, axis=3))
+
+
 class _LargeEps(Pass):
     norm_eps = 1e-5
 
@@ -272,5 +293,8 @@ NETWORK_MUTANTS: tuple[NetworkMutant, ...] = (
     NetworkMutant("N27", "a kernel is 5x5", "NET-10", _WiderKernel),
     NetworkMutant("N28", "training starts from random last layers", "NET-11.zero_init", _RandomStart),
     NetworkMutant("N29", "training starts from zeros throughout", "NET-11.zero_init", _DeadStart),
+    NetworkMutant("N30", "GroupNorm's groups are interleaved", "NET-6", _wrong_pass(_InterleavedGroups)),
+    NetworkMutant("N31", "attention's pixels come back column by column", "NET-6", _wrong_pass(_TurnedAttention)),
+    NetworkMutant("N32", "upsampling is one column too far right", "NET-6", _wrong_pass(_ShiftedColumns)),
 )
 """Every network mutant, by its number in the catalogue of checks or by one of its own."""

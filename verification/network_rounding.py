@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,7 @@ class MonteCarlo(Exact):
         return value + size() * spread
 
 
+@cache
 def kernel_error(op: str, dtype: str) -> float:
     """Relative error allowed to the kernel `op`, one of `KERNELS`."""
     if dtype in ("float16", "bfloat16"):

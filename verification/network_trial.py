@@ -22,9 +22,8 @@ from verification.affine import remembered
 from verification.check import generator
 from verification.network_layout import Architecture
 from verification.network_rounding import Array
-from verification.network_truth import Images, Truth, truth_of
-from verification.network_variants import Variant, pairs, together
-from verification.oracle_network import predict
+from verification.network_truth import SUSPECT, Images, Truth, truth_of
+from verification.network_variants import Variant, pairs
 from verification.protocol import Subject
 
 BATCH = 16
@@ -32,9 +31,6 @@ BATCH = 16
 
 BLACK, BRIGHT = 10, (12, 13, 14)
 """Where the black image and those with one bright pixel stand in the batch; all at t = 0."""
-
-SUSPECT = BLACK + 1
-"""The image, black at the last t, on which pairs of wrongs are tried: there are hundreds, and most show here."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +90,10 @@ class Trial:
         return self._agreeing((nearest,)) or self._explained_by_two()
 
     def _explained_by_two(self) -> Explanation | None:
-        image = slice(SUSPECT, SUSPECT + 1)
-        truth, x, t = self.truth, self.images.x[image], self.images.t[image]
-
         def distance(couple: tuple[Variant, Variant]) -> float:
-            wrong = predict(truth.config, truth.weights, x, t, details=together(couple))
-            return float(np.max(np.abs(self.outputs[image] - wrong)))
+            return float(np.max(np.abs(self.outputs[SUSPECT] - self.truth.outputs_of_two(couple)[0])))
 
-        nearest: tuple[Variant, Variant] = min(pairs(truth.variants), key=distance)
+        nearest: tuple[Variant, Variant] = min(pairs(self.truth.variants), key=distance)
         return self._agreeing(nearest)
 
     def _agreeing(self, variants: tuple[Variant, ...]) -> Explanation | None:

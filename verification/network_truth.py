@@ -24,6 +24,9 @@ from verification.oracle_network import predict, predict_with_bound
 SHOWN = (0, 5, 9, 10, 12, 13)
 """The images on which wrong networks are computed: enough of them to show every mistake, few enough to be quick."""
 
+SUSPECT = 11
+"""The image, black at the last t, on which pairs of wrongs are tried: there are hundreds, and most show here."""
+
 FREQUENCIES = {"frequency_divisor", "max_period"}
 """The details that say how fast the phases of the time embedding turn."""
 
@@ -55,6 +58,7 @@ class Truth:
     dtype: str
     images: Images
     _wrong: dict[Variant, Array] = field(default_factory=dict, repr=False)
+    _wrong_by_two: dict[tuple[Variant, Variant], Array] = field(default_factory=dict, repr=False)
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -90,6 +94,13 @@ class Truth:
             outputs = predict(self.config, self.weights, x, t, details=variant.details)
             self._wrong[variant] = outputs if alone else outputs[shown]
         return self._wrong[variant]
+
+    def outputs_of_two(self, couple: tuple[Variant, Variant]) -> Array:
+        """What a network with both these wrongs would make of the image `SUSPECT`, in float64."""
+        if couple not in self._wrong_by_two:
+            x, t = self.images.x[SUSPECT : SUSPECT + 1], self.images.t[SUSPECT : SUSPECT + 1]
+            self._wrong_by_two[couple] = predict(self.config, self.weights, x, t, details=together(couple))
+        return self._wrong_by_two[couple]
 
     def distance(self, variant: Variant, outputs: Array) -> float:
         """How far a wrong network is from a subject's outputs, on the images `SHOWN`, in bounds of the right one."""

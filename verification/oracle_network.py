@@ -13,7 +13,7 @@ compared with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -165,11 +165,11 @@ class _Network:
         h = self._norm(x, f"{name}.norm")
         q, k, v = (self._heads(self._conv(h, f"{name}.{part}")) for part in (*self.details.attention_roles, "v"))
         scale = self._attention_scale(channels, q.shape[2])
-        scores = self._dot("nhdi,nhdj->nhij", q, k * scale, terms=q.shape[2])
+        scores = self._dot(q.swapaxes(2, 3), k * scale)
         scores = scores - scores.max(axis=-1, keepdims=True)
         chances = np.exp(scores)
         chances = chances / chances.sum(axis=-1 if self.details.attention_over == "keys" else -2, keepdims=True)
-        mixed = self._dot("nhij,nhdj->nhdi", self.rounding.kernel("softmax", chances), v, terms=height * width)
+        mixed = self._dot(v, self.rounding.kernel("softmax", chances).swapaxes(2, 3))
         if self.details.attention_heads == "interleaved":
             mixed = mixed.swapaxes(1, 2)
         h = self._conv(mixed.reshape(n, channels, height, width), f"{name}.out")
@@ -207,15 +207,17 @@ class _Network:
         values = _grouped(x, self.architecture.groups, d.norm_over)
         axes = (0, 2) if d.norm_over == "batch" else 2
         terms = values.size // (values.shape[1] if d.norm_over == "batch" else values.shape[0] * values.shape[1])
-        squares = values**2
-        power = squares.mean(axis=axes, keepdims=True)
-        exact = values.mean(axis=axes, keepdims=True)
-        mean = r.error(exact, lambda: sum_size(terms, exact, power / terms))
+
+        def mean_of(array: Array) -> Array:
+            return np.asarray(np.mean(array, axis=axes, keepdims=True))
+
+        exact = mean_of(values)
+        mean = r.error(exact, lambda: sum_size(terms, exact, mean_of(values**2) / terms))
         centred = values - mean
-        variance = np.mean(centred**2, axis=axes, keepdims=True) * (terms / (terms - 1) if d.norm_unbiased else 1.0)
+        variance = mean_of(centred**2) * (terms / (terms - 1) if d.norm_unbiased else 1.0)
         # E[x^2] - E[x]^2 is as right as E[(x - E[x])^2]: what is rounded is the mean square
-        fourth = np.mean(squares**2, axis=axes, keepdims=True) / terms
-        variance = np.maximum(r.error(variance, lambda: sum_size(terms, power, fourth)), 0.0)
+        of_square = r.error(variance, lambda: sum_size(terms, mean_of(values**2), mean_of((values**2) ** 2) / terms))
+        variance = np.maximum(of_square, 0.0)
         std = np.sqrt(variance) + d.norm_eps if d.norm_eps_outside else np.sqrt(variance + d.norm_eps)
         # x * scale + shift with both made beforehand rounds at the size of x / std, not of (x - mean) / std
         normed = r.error(centred / std, lambda: (np.abs(values) + np.abs(mean) + 2 * np.abs(centred)) / std)
@@ -238,15 +240,11 @@ class _Network:
         """Cross-correlation with bias; 3x3 padded so that the size is ceil(H / stride)."""
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         kernel = weight.shape[-1]
-        padded = np.pad(
-            x, ((0, 0), (0, 0), *(self._padding(n, kernel, stride) for n in x.shape[2:])), self._mode(stride)
-        )
-        windows = _windows(padded, kernel)[:, :, ::stride, ::stride]
-        terms = weight[0].size + 1
+        padded = _padded(x, [self._padding(n, kernel, stride) for n in x.shape[2:]], self._mode(stride))
         return self.rounding.dot(
-            _correlate(windows, weight) + bias[:, None, None],
-            terms,
-            lambda: _correlate(windows**2, weight**2) + bias[:, None, None] ** 2,
+            _correlate(padded, weight, stride) + bias[:, None, None],
+            weight[0].size + 1,
+            lambda: _correlate(padded**2, weight**2, stride) + bias[:, None, None] ** 2,
         )
 
     def _padding(self, size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -283,9 +281,8 @@ class _Network:
         total = a + b
         return self.rounding.error(total, lambda: np.abs(total))
 
-    def _dot(self, subscripts: str, a: Array, b: Array, *, terms: int) -> Array:
-        value = np.einsum(subscripts, a, b, optimize=True)
-        return self.rounding.dot(value, terms, lambda: np.einsum(subscripts, a**2, b**2, optimize=True))
+    def _dot(self, a: Array, b: Array) -> Array:
+        return self.rounding.dot(a @ b, a.shape[-1], lambda: a**2 @ b**2)
 
 
 def sinusoids(steps: tuple[int, ...], width: int, details: Details = RIGHT) -> tuple[Array, Array]:
@@ -336,8 +333,20 @@ def _windows(x: Array, size: int) -> Array:
     return np.asarray(view(x, (size, size), axis=(2, 3)))
 
 
-def _correlate(windows: Array, weight: Array) -> Array:
-    """(N, I, H, W, k, k) windows and (O, I, k, k) weights to (N, O, H, W), as one matrix product."""
+def _padded(x: Array, around: Sequence[tuple[int, int]], mode: Any) -> Array:
+    """The images with more rows and columns around them: zeros, or as `np.pad` names it."""
+    if mode != "constant":
+        return np.pad(x, ((0, 0), (0, 0), *around), mode)
+    (above, below), (left, right) = around
+    n, channels, height, width = x.shape
+    padded = np.zeros((n, channels, above + height + below, left + width + right))
+    padded[:, :, above : above + height, left : left + width] = x
+    return padded
+
+
+def _correlate(padded: Array, weight: Array, stride: int) -> Array:
+    """Every window of the images (N, I, ...) times the weights (O, I, k, k): (N, O, H, W), as one matrix product."""
+    windows = _windows(padded, weight.shape[-1])[:, :, ::stride, ::stride]
     n, channels, height, width, k, _ = windows.shape
     rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * height * width, channels * k * k)
     return (rows @ weight.reshape(len(weight), -1).T).reshape(n, height, width, -1).transpose(0, 3, 1, 2)

@@ -162,6 +162,28 @@ class Subject(Identity, Protocol):
         batch_size, ...), `t` (num_steps, batch_size) 0-based, `eps` in the shape of `x_0`.
         """  # fmt: skip
 
+    def network_with(self, weights: Mapping[str, Array], x: Array, t: Array) -> Array:
+        """`network(x, t)` as it is with other `weights`, of the names and shapes of `weights()`; they are not kept."""
+
+    def training_run(
+        self,
+        x_0: Array,
+        t: Array,
+        eps: Array,
+        *,
+        learning_rate: float,
+        ema_decay: float,
+        save_after: int | None = None,
+    ) -> dict[str, Any]:
+        """The network after K steps of training from its initial weights, one on each of K batches: `weights` and their
+        moving `average`, parameter name to array, and `losses` (K,), each before its step.
+
+        `x_0` (K, B, C, H, W), `t` (K, B) 0-based, `eps` like `x_0`; K may be 0. The optimiser is Adam with its authors'
+        constants; nothing is dropped out, and no gradient is clipped. `ema_decay` is the average's decay after its
+        warm-up, if it has one. With `save_after` (0 ... K - 1) steps taken, the run is written to a checkpoint, and a
+        new trainer, which knows the checkpoint alone, goes on with it.
+        """  # fmt: skip
+
     def to_uint8(self, x: Array) -> Array:
         """Images in [-1, 1] as uint8: -1, 0, 1 become 0, 128, 255, outside saturates, NaN raises."""
 

@@ -123,12 +123,15 @@ class ReferenceSubject(RandomDraws):
     def _add_network(self) -> None:
         """A small U-Net; without it the subject lacks these, and the checks that need them are skipped."""
         from verification.reference_network import ReferenceNetwork  # only when one is asked for
+        from verification.reference_training import TrainingRuns
 
         self._use_network(ReferenceNetwork(dtype=self.dtype))
+        self.training_run = TrainingRuns(self).training_run
 
     def _use_network(self, made: ReferenceNetwork) -> None:
         self.network_config = made.config
         self.network = made.forward
+        self.network_with = made.at
         self.weights = made.weights
         self.initial_weights = made.initial_weights
         self.network_gradient = made.gradient

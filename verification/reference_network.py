@@ -10,6 +10,7 @@ a `ReferenceNetwork` whose `passes` is a subclass with that method replaced.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +210,12 @@ class ReferenceNetwork:
         return self._forward(self.tape(), parameters, x, t).array.astype(self.dtype)
 
     forward = __call__
+
+    def at(self, weights: Mapping[str, Array], x: Array, t: Array) -> Array:
+        """eps_hat as it is with other `weights` of the same names and shapes."""
+        other = copy.copy(self)
+        other._weights = {name: np.asarray(value).astype(self.dtype).astype(float) for name, value in weights.items()}
+        return other(x, t)
 
     def weights(self) -> dict[str, Array]:
         """Every parameter by name."""

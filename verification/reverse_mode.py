@@ -225,4 +225,5 @@ class Tape:
 def _mix(matrix: Array, image: Array) -> Array:
     """(O, I) times (N, I, H, W): the same mixture of channels at every pixel."""
     n, channels, height, width = image.shape
+    matrix = np.ascontiguousarray(matrix)  # one tap of a kernel has strides that would keep the product out of BLAS
     return np.asarray(matrix @ image.reshape(n, channels, -1)).reshape(n, -1, height, width)

@@ -1,0 +1,169 @@
+"""By how much arms differ, how sure that is, and what could have been seen: estimates over processes.
+
+A pair's value is a log-ratio, and so is what is estimated; `compare.py` says what it means. The smallest slowdown that
+a comparison would have shown, and the processes that one of a given size takes, come from the test that is then made:
+signed ranks (`intervals.detectable`), or the noncentral t distribution where the interval is Student's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from benchmarks import intervals as few
+from benchmarks.measurement import Measurement
+
+ALPHA = 0.01
+"""Error rate of each one-sided statement: "slower" where nothing changed, "equivalent" where it is slower."""
+
+POWER = 0.95
+"""Chance to detect the stated effect that the minimum detectable effect and the processes needed refer to."""
+
+CONFIDENCE = 1 - 2 * ALPHA
+"""Of the two-sided interval, which therefore makes both one-sided statements at `ALPHA`."""
+
+MOST_PROCESSES = 1000
+"""Beyond so many an arm, no number is named."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A log-ratio with what is needed to judge it."""
+
+    log_ratio: float
+    standard_error: float
+    degrees: float
+    spread: float
+    """standard deviation of one pair's log-ratio, or of one process's log value"""
+    method: str
+    """"paired" or "independent\""""
+    sizes: tuple[int, int]
+    """processes of the old and of the new arm"""
+    alpha: float = ALPHA
+    """error rate of each one-sided statement"""
+    bounds: tuple[float, float] | None = None
+    """interval by signed ranks; None where it is Student's"""
+    stretch: float = 1.0
+    """what the interval of pairs is wider by, as they ran one after the other"""
+
+    @property
+    def by(self) -> str:
+        """The name of the interval: signed ranks take the noise for symmetric, Student's t for normal."""
+        return few.STUDENT if self.bounds is None else few.SIGNED_RANKS
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Interval of the log-ratio at confidence 1 − 2 alpha."""
+        if self.bounds is not None:
+            return self.bounds
+        half = stats.t.ppf(1 - self.alpha, self.degrees) * self.standard_error
+        return (self.log_ratio - half, self.log_ratio + half)
+
+
+def pair_log_ratio(old: Measurement, new: Measurement) -> float:
+    """The log-ratio of a pair: of rounds side by side where they took turns, else of the processes' values."""
+    if old.interleaved and new.interleaved and len(old.seconds) == len(new.seconds):
+        return float(np.median(np.log(np.asarray(new.seconds) / np.asarray(old.seconds))))
+    return math.log(new.value / old.value)
+
+
+def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
+    """The log-ratio over pairs; `old[i]` and `new[i]` are seconds of processes that ran side by side."""
+    return estimate_of_pairs(np.log(np.asarray(new, np.float64)) - np.log(np.asarray(old, np.float64)))
+
+
+def estimate_of_pairs(
+    log_ratios: Sequence[float] | NDArray[np.float64], alpha: float = ALPHA, *, stretch: float = 1.0
+) -> Estimate:
+    """The log-ratio over pairs, from that of each; statements about it err at the rate `alpha`.
+
+    `stretch` widens the interval about its centre (`intervals.SERIAL`).
+    """
+    pairs = np.asarray(log_ratios, np.float64)
+    found = few.interval(pairs, alpha).stretched(stretch)
+    spread = float(pairs.std(ddof=1))
+    count = len(pairs)
+    return Estimate(
+        log_ratio=found.centre,
+        standard_error=stretch * spread / math.sqrt(count),
+        degrees=count - 1,
+        spread=spread,
+        method="paired",
+        sizes=(count, count),
+        alpha=alpha,
+        bounds=(found.low, found.high) if found.method == few.SIGNED_RANKS else None,
+        stretch=stretch,
+    )
+
+
+def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
+    """The log-ratio over two arms of independent processes, in seconds, with Welch's degrees of freedom."""
+    logs = [np.log(np.asarray(arm, np.float64)) for arm in (old, new)]
+    shares = [float(arm.var(ddof=1)) / len(arm) for arm in logs]
+    variance = sum(shares)
+    weights = sum(share**2 / (len(arm) - 1) for share, arm in zip(shares, logs, strict=True))
+    degrees = variance**2 / weights if weights else float(len(old) + len(new) - 2)
+    return Estimate(
+        log_ratio=float(logs[1].mean() - logs[0].mean()),
+        standard_error=math.sqrt(variance),
+        degrees=degrees,
+        spread=math.sqrt(sum(float(arm.var(ddof=1)) for arm in logs) / 2),
+        method="independent",
+        sizes=(len(old), len(new)),
+    )
+
+
+def power(effect: float, standard_error: float, degrees: float, alpha: float = ALPHA) -> float:
+    """Chance that the one-sided t-test at `alpha` finds a true slowdown by `effect` (noncentral t distribution)."""
+    if standard_error == 0:
+        return 1.0
+    shift = math.log1p(effect) / standard_error
+    return float(stats.nct.sf(stats.t.ppf(1 - alpha, degrees), degrees, shift))
+
+
+def minimum_detectable_effect(standard_error: float, degrees: float, alpha: float = ALPHA) -> float | None:
+    """The slowdown, as a fraction, that a t-test finds with chance `POWER`; None if even a thousandfold one is not."""
+    if standard_error == 0:
+        return 0.0
+    most = 999.0
+    if not power(most, standard_error, degrees, alpha) >= POWER:
+        return None
+    return float(
+        optimize.brentq(lambda effect: power(effect, standard_error, degrees, alpha) - POWER, 0.0, most, xtol=1e-6)
+    )
+
+
+def detectable(estimate: Estimate) -> float | None:
+    """The slowdown, as a fraction, that this estimate would have shown with chance `POWER` at the spread seen."""
+    if estimate.bounds is None:
+        return minimum_detectable_effect(estimate.standard_error, estimate.degrees, estimate.alpha)
+    shift = few.detectable(estimate.sizes[0], estimate.alpha, POWER)
+    return None if shift is None else math.expm1(min(shift * estimate.spread * estimate.stretch, math.log(1000)))
+
+
+def processes_needed(effect: float, spread: float, method: str) -> int | None:
+    """Processes an arm to find a slowdown by `effect` with chance `POWER`; None beyond a thousand.
+
+    `spread` is the standard deviation of a pair's log-ratio for the method "paired", of a process's log value for
+    "independent".
+    """
+    bound = math.log1p(effect)
+    if method == "paired":
+        return _first(lambda n: (few.detectable(n, ALPHA, POWER) or math.inf) * spread <= bound, few.enough(ALPHA))
+    return _first(lambda n: power(effect, spread * math.sqrt(2 / n), 2 * (n - 1)) >= POWER, 2)
+
+
+def _first(holds: Callable[[int], bool], least: int) -> int | None:
+    """The smallest number from `least` to a thousand for which a condition `holds` that then goes on to hold."""
+    if not holds(MOST_PROCESSES):
+        return None
+    low, high = least - 1, MOST_PROCESSES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -1,0 +1,54 @@
+"""Where the seconds of a worker's life went: `Measurement.split`, whose parts sum to its wall time.
+
+| Part | From … to |
+|---|---|
+| `start` | the process's birth to pytest's configuration: the interpreter, pytest and its plug-ins |
+| `import` | MindSpore and ddpm_bench |
+| `build` | the case made ready: network, weights, inputs, `mindspore.jit` around it |
+| `compile` | the first call, less a steady one; 0 where nothing was compiled |
+| `first_run` | the rest of the first call, and the second, which is not timed either |
+| `rounds` | the timed calls, waiting included, what lies between them not |
+| `gate` | proving that the outputs are right |
+| `other` | what is left of the wall time: see below |
+
+All parts but the last are read inside the worker, the whole outside of it. What is left: the proof that waiting waits,
+inputs, turns of another arm, other cases of a shared worker, and the end of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PARTS = ("start", "import", "build", "compile", "first_run", "rounds", "gate", "other")
+
+
+def age() -> float:
+    """Seconds since this process was born, to a scheduler tick (10 ms); 0 where the system does not tell.
+
+    Not psutil's `create_time`, which adds the moment of booting, known to a second only.
+    """
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        born = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), in ticks since booting
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - born)
+    except (OSError, AttributeError):  # not Linux
+        return 0.0
+
+
+def first_calls(first: float, second: float, rounds: Sequence[float], *, compiled: bool) -> dict[str, float]:
+    """The parts `compile` and `first_run` of the untimed calls, which took `first` and `second` seconds.
+
+    What a call costs in the end is the median of the `rounds`; so much of the first call was no compilation.
+    """
+    compiling = max(0.0, first - statistics.median(rounds)) if compiled else 0.0
+    return {"compile": compiling, "first_run": first - compiling + second}
+
+
+def whole(parts: Mapping[str, float], wall: float) -> dict[str, float]:
+    """The `parts` with `other`, so that they sum to the `wall` time of the worker, in the order of `PARTS`."""
+    other = wall - sum(parts.values())
+    return {name: {**parts, "other": other}[name] for name in PARTS if name in parts or name == "other"}

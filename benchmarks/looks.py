@@ -1,0 +1,29 @@
+"""Looking at a running comparison without paying for it in false alarms.
+
+Whoever tests after every pair and stops at the first "slower" raises far more false alarms than each test's level says.
+Here one may look after certain numbers of pairs only, and each look spends a part of the whole error rate α:
+
+    Σ_k α_k ≤ α        so that        P(any look errs) ≤ Σ_k P(look k errs) ≤ α        (Bonferroni 1936)
+
+whatever the looks have to do with each other. The first look comes when signed ranks can speak at all at its level
+(`intervals.enough`: after 7 pairs; with one more, a pair that the machine spoilt may be missing) and spends most of α,
+as at the usual noise it decides nearly everything. Number, places and shares of the looks are those with the
+fewest pairs until a decision, averaged over comparisons with itself and with 3 % more at spreads of 1, 1.5 and 2 %
+(docs/clock.md).
+"""
+
+from __future__ import annotations
+
+SPENDING: dict[int, float] = {8: 0.8, 14: 0.1, 19: 0.05, 27: 0.05}
+"""Pairs after which one may look, and the share of α that this look spends."""
+
+LOOKS: tuple[int, ...] = tuple(SPENDING)
+
+
+def level(pairs: int, alpha: float) -> float:
+    """The error rate of each one-sided statement at the look after `pairs` pairs, of `alpha` over all looks.
+
+    Between two looks, where somebody ended the comparison, the level is that of the look it was on its way to; after
+    the last one, that of the last.
+    """
+    return alpha * next((share for look, share in SPENDING.items() if pairs <= look), SPENDING[LOOKS[-1]])

@@ -1,0 +1,65 @@
+"""One pair: a fresh worker of each arm, started together, whose rounds take turns.
+
+Start-ups overlap, which costs nobody anything; from the first call on one worker runs at a time (`turnstile.py`).
+Everything a process was unlucky with, memory layout or thread placement, stays with its pair: pairs are the sample.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.turnstile import Line, conduct
+from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
+
+TIMED_SECONDS = 4.0
+"""What the rounds of one worker are to take: about as long as starting it, so that neither is skimped on."""
+
+FEWEST_ROUNDS, MOST_ROUNDS = 12, 120
+"""From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores)."""
+
+
+def count_rounds(seconds: float) -> int:
+    """How many calls to time when the slowest arm's takes `seconds`; even, so that both begin as often."""
+    wanted = TIMED_SECONDS / max(seconds, TIMED_SECONDS / MOST_ROUNDS)
+    return 2 * max(FEWEST_ROUNDS // 2, math.floor(wanted / 2))
+
+
+def run_pair(
+    jobs: Sequence[Job],
+    variables: Mapping[str, str],
+    *,
+    reference: str | None,
+    timeout: float,
+    late: str,
+    rounds: Callable[[str, float], int],
+    on_heartbeat: Callable[[], None] | None = None,
+) -> list[Answer]:
+    """The answers of `jobs`, which differ in their arm only; the first begins, and begins every other round.
+
+    `variables` are of all workers, but for those that an arm sets. `rounds`: how many to time, from the case and the
+    seconds of a call. `timeout` is of the whole pair and `late` the reason to give when it is up. Never raises for what
+    happens to a worker: rows say so.
+    """
+    began = time.perf_counter()
+    deadline, heartbeat = began + timeout, on_heartbeat or (lambda: None)
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ddpm-bench-"))) for _ in jobs]
+        lines, processes = {}, []
+        for job, folder in zip(jobs, folders, strict=True):
+            ours, theirs = socket.socketpair()
+            lines[job.side.label] = Line(ours)
+            with theirs:
+                settings = worker_variables(variables, job.side.variables, code=job.side.code)
+                begin = start(job, folder, settings, reference, turns=theirs.fileno())
+                processes.append(stack.enter_context(begin))
+        cases = [case.id for case in jobs[0].cases]
+        conduct(lines, cases, rounds=rounds, deadline=deadline, meanwhile=heartbeat)
+        ends = [wait(process, deadline, heartbeat) for process in processes]
+        seconds = time.perf_counter() - began
+        return [answer(job, folder, end, late, seconds) for job, folder, end in zip(jobs, folders, ends, strict=True)]

@@ -1,0 +1,284 @@
+"""Taking turns: workers that are compared stand ready together, and one at a time may work.
+
+What a machine does changes from second to second: its clock rate, its neighbours. Two processes that run one after the
+other meet different machines. So the workers of a pair start together, and when all are warm their rounds alternate,
+A B, B A, A B, …: round i of one arm has run beside round i of the other. A waiting worker sleeps in `read`, and
+MindSpore's threads with it, so it takes nothing from the one whose turn it is.
+
+A worker and the clock speak through a socket, a line of JSON a message:
+
+    worker: {"say": "hello", "turns": 1}            once
+    worker: {"say": "want"}                         → {"do": "go"}, or {"do": "stop", "because": …}
+    worker: {"say": "done"}                         its turn is over
+    worker: {"say": "warm", "seconds": s}           the turn of its first calls is over → {"do": "time", "rounds": n}
+    worker: {"say": "over", "case": id}             it has left the case, whatever became of it
+
+Both sides go through the same cases in the same order. Whoever leaves a case early, dies, or says nothing until the
+time is up, stops the others with the reason; nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from benchmarks.gates import Invalid
+
+TURNS = 1
+"""Version of what is spoken; a worker of another one is refused."""
+
+POLL = 0.25
+"""Seconds between two looks at whether time is up."""
+
+Message = dict[str, Any]
+
+
+class Turns(Protocol):
+    """A worker's side."""
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether there is anybody to take turns with."""
+
+    def take(self) -> None:
+        """Wait for this worker's turn. Raises `Invalid` when none will come."""
+
+    def give(self) -> None:
+        """End the turn."""
+
+    def warm(self, seconds: float, rounds: int) -> int:
+        """End the turn of the first calls, the last of which took `seconds`; returns the rounds to time."""
+
+    def over(self, case: str) -> None:
+        """Leave a case."""
+
+
+class Alone:
+    """Nobody to take turns with."""
+
+    interleaved = False
+
+    def take(self) -> None:
+        """At once."""
+
+    def give(self) -> None:
+        """To nobody."""
+
+    def warm(self, seconds: float, rounds: int) -> int:  # noqa: ARG002 - the protocol's signature
+        """As many as planned."""
+        return rounds
+
+    def over(self, case: str) -> None:
+        """Nobody asks."""
+
+
+class Stopped(Exception):  # noqa: N818 - an ending, not an error of this program
+    """The other side has gone, or its time is up; the text says which."""
+
+
+class Line:
+    """One end of the socket: a JSON object a line."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._read = b""
+
+    def send(self, **message: Any) -> None:
+        """Send a message. Raises `Stopped` when nobody listens any more."""
+        try:
+            self._end.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            raise Stopped("it has ended") from None
+
+    def receive(self, deadline: float | None = None, meanwhile: Callable[[], None] = lambda: None) -> Message:
+        """The next message; until it comes `meanwhile` is called. Raises `Stopped` at the end or the `deadline`."""
+        self._end.settimeout(None if deadline is None else POLL)
+        while b"\n" not in self._read:
+            if deadline is not None and time.perf_counter() > deadline:
+                raise Stopped("its time was up")
+            try:
+                part = self._end.recv(65536)
+            except TimeoutError:
+                meanwhile()
+                continue
+            except OSError:
+                part = b""
+            if not part:
+                raise Stopped("it has ended")
+            self._read += part
+        line, _, self._read = self._read.partition(b"\n")
+        message: Message = json.loads(line)
+        return message
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        self._end.close()
+
+
+class InTurn:
+    """A worker that takes turns with others, through the inherited socket with file descriptor `number`."""
+
+    interleaved = True
+
+    def __init__(self, number: int) -> None:
+        self._line = Line(socket.socket(fileno=number))
+        self._line.send(say="hello", turns=TURNS)
+
+    def take(self) -> None:
+        """Wait for this worker's turn. Raises `Invalid` when none will come."""
+        self._ask(say="want")
+
+    def give(self) -> None:
+        """End the turn."""
+        self._tell(say="done")
+
+    def warm(self, seconds: float, rounds: int) -> int:  # noqa: ARG002 - both arms time the same number
+        """End the turn of the first calls, the last of which took `seconds`; how many rounds all are to time."""
+        return int(self._ask(say="warm", seconds=seconds)["rounds"])
+
+    def over(self, case: str) -> None:
+        """Leave a case."""
+        try:
+            self._line.send(say="over", case=case)
+        except Stopped:  # the clock knows already: it was the one to hang up
+            return
+
+    def _tell(self, **message: Any) -> None:
+        try:
+            self._line.send(**message)
+        except Stopped:
+            raise Invalid("the clock ended this pair") from None
+
+    def _ask(self, **message: Any) -> Message:
+        self._tell(**message)
+        try:
+            answer = self._line.receive()
+        except Stopped:
+            raise Invalid("the clock ended this pair") from None
+        if answer["do"] == "stop":
+            raise Invalid(str(answer["because"]))
+        return answer
+
+
+Rounds = Callable[[str, float], int]
+"""How many rounds to time, from the case and the seconds of the slowest worker's last untimed call."""
+
+
+class _Left(Exception):  # noqa: N818 - an ending, not an error of this program
+    """A worker left a case before its end."""
+
+
+class _Worker:
+    """A worker as the clock sees it: where it is and whether it waits for an answer."""
+
+    def __init__(self, name: str, line: Line, deadline: float, meanwhile: Callable[[], None]) -> None:
+        self.name, self._line, self._deadline, self._meanwhile = name, line, deadline, meanwhile
+        self._waits = self._inside = False
+
+    def greet(self) -> None:
+        """Hear the first message."""
+        if self._hear().get("turns") != TURNS:
+            raise Stopped("it takes turns in another way than this clock")
+
+    def enter(self) -> None:
+        """The worker is about to enter the next case."""
+        self._inside = True
+
+    def expect(self, say: str) -> Message:
+        """The next message, which says this. Raises `_Left` when the worker has left the case instead."""
+        message = self._hear()
+        if message["say"] == "over":
+            raise _Left(self.name)
+        if message["say"] != say:
+            raise Stopped(f"it said {message['say']!r} where {say!r} was expected")
+        return message
+
+    def answer(self, **message: Any) -> None:
+        """Answer what the worker waits for."""
+        self._line.send(**message)
+        self._waits = False
+
+    def leave(self, reason: str) -> None:
+        """Hear the worker out until it has left the case; whatever it asks for meanwhile it is refused."""
+        while self._inside:
+            if self._waits:
+                self.answer(do="stop", because=reason)
+            self._hear()
+
+    def dismiss(self, reason: str) -> None:
+        """Say no to whatever the worker will ask next, and hang up."""
+        with suppress(Stopped):  # it may be the one that has gone
+            self.answer(do="stop", because=reason)
+        self._line.close()
+
+    def _hear(self) -> Message:
+        try:
+            message = self._line.receive(self._deadline, self._meanwhile)
+        except Stopped as stop:
+            raise Stopped(f"the worker of {self.name} stopped: {stop}") from None
+        self._waits = message["say"] in ("want", "warm")
+        self._inside = self._inside and message["say"] != "over"
+        return message
+
+
+def conduct(
+    lines: Mapping[str, Line],
+    cases: Sequence[str],
+    *,
+    rounds: Rounds,
+    deadline: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> str | None:
+    """Grant turns to the workers of one pair until they have gone through all `cases`; the first of `lines` begins.
+
+    `deadline` is by `time.perf_counter`. Returns None, or why the pair was ended before; never raises for what happens
+    to a worker, whose rows will say so, and those of the others.
+    """
+    workers = [_Worker(name, line, deadline, meanwhile) for name, line in lines.items()]
+    reason = None
+    try:
+        for worker in workers:
+            worker.greet()
+        for case in cases:
+            _case(workers, case, rounds)
+    except Stopped as stop:
+        reason = str(stop)
+    for worker in workers:
+        worker.dismiss(reason or "there are no more cases")
+    return reason
+
+
+def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
+    """One case: every worker's first calls, the rounds by turns, then all gates at once."""
+    for worker in workers:
+        worker.enter()
+    reason = "the rounds are over"
+    try:
+        slowest = max(_first_calls(worker) for worker in workers)
+        count = rounds(case, slowest)
+        for worker in workers:
+            worker.answer(do="time", rounds=count)
+        for i in range(count):
+            for worker in workers if i % 2 == 0 else reversed(workers):
+                _turn(worker)
+    except _Left as left:
+        reason = f"the worker of {left} left this case before its rounds were over"
+    for worker in workers:
+        worker.leave(reason)
+
+
+def _first_calls(worker: _Worker) -> float:
+    """Seconds of the last of them."""
+    worker.expect("want")
+    worker.answer(do="go")
+    return float(worker.expect("warm")["seconds"])
+
+
+def _turn(worker: _Worker) -> None:
+    worker.expect("want")
+    worker.answer(do="go")
+    worker.expect("done")

@@ -1,0 +1,280 @@
+"""The verbs `bench`, `compare`, `replay` and `report`: those of the clock. `cli.py` adds them to the command line.
+
+Like there, every verb imports what it needs inside itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddpm_bench import interruption
+from ddpm_bench.errors import ConfigError
+from ddpm_bench.files import output_files, output_folder
+from ddpm_bench.terminal import DEVICES, File, Folder, complain, mode_option, modes_of, say, sentences_of
+
+if TYPE_CHECKING:
+    from benchmarks.runner import Plan
+
+REFERENCE = "verification.oracle_network:predict"
+"""The network again in float64: the clock holds every timed output against it."""
+
+
+@click.command()
+@click.option("--only", metavar="PATTERN", help='Cases whose id matches, such as "unet_*".')
+@click.option("--device", "devices", multiple=True, type=click.Choice(DEVICES), help="May be given again; default all.")
+@mode_option
+@click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
+@click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
+@click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
+@click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
+@click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
+@click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop after that long.")
+@click.option("--self-test", is_flag=True, help="Time the clock: plant slowdowns, see them found and nothing else.")
+@click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
+@click.option("--json", "json_file", type=File, help="Write the measurements there.")
+@click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
+@click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
+def bench(
+    only: str | None,
+    devices: tuple[str, ...],
+    mode: str,
+    tuning: str,
+    processes: int | None,
+    quick: bool,
+    against: Path | None,
+    effect: float,
+    budget: float | None,
+    self_test: bool,
+    trials: int,
+    json_file: Path | None,
+    history: Path | None,
+    list_only: bool,
+) -> int:
+    """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers.
+
+    With --against CHECKOUT, say whether this code is slower than that: workers of both take turns, pair after pair,
+    until every case is decided (exit code 1 if one is slower, 3 if one stays open). FILE then holds this code's
+    measurements, and beside it FILE.old.json the other's and FILE.compare.json the verdicts.
+    """
+    from rich.console import Console
+
+    from benchmarks import cases, runner, summary, terminal
+    from benchmarks import history as store
+    from benchmarks.measurement import BenchmarkError, write_record
+
+    chosen = cases.select(only)
+    if not chosen:
+        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
+    if list_only:
+        print(terminal.listing(chosen))
+        return 0
+    output_files(json_file)
+    if history:
+        output_folder(history)
+    with sentences_of(BenchmarkError):
+        plan = runner.plan(
+            chosen if only else None,
+            devices=devices,
+            modes=modes_of(mode),
+            processes=processes,
+            extent="quick" if quick else "full",
+            budget=budget,
+        )
+        if self_test:
+            return self_tested(plan, tuning, effect, trials, json_file)
+        if against:
+            return compared(plan, against, tuning, effect, processes, json_file, history)
+        record = timed(plan, tuning)
+        if json_file:
+            write_record(json_file, record)
+        if history:
+            say(f"added to {store.append(history, record)}")
+    Console().print(terminal.table(record))
+    return summary.exit_code(record)
+
+
+def compared(
+    plan: Plan,
+    against: Path,
+    tuning: str,
+    effect: float,
+    pairs: int | None,
+    json_file: Path | None,
+    history: Path | None,
+) -> int:
+    """Measure this code and that in `against` by turns and print the verdicts; what is measured is stored at once."""
+    from benchmarks import arms, duel, terminal
+    from benchmarks import compare as comparison
+    from benchmarks import history as store
+    from benchmarks.looks import LOOKS
+    from benchmarks.measurement import write_record
+
+    name, variables = one_setting(tuning)
+    sides = (
+        arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
+        arms.Arm("new", variables=variables, tuning=name),
+    )
+    device = (plan.devices or ("CPU",))[0]
+    bout = duel.Bout(sides, plan.picks, pairs or LOOKS[-1], device, () if pairs else LOOKS, plan.budget)
+
+    def verdicts(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        return comparison.compare_records(records["old"], records["new"], effect, looks=not pairs)
+
+    def undecided(records: Mapping[str, dict[str, Any]], cell: tuple[str, str, str]) -> bool:
+        found = {(v["case"], v["params"]["device"], v["params"]["mode"]): v for v in verdicts(records)["verdicts"]}
+        return bool(found[cell]["label"] == "inconclusive")
+
+    def keep(fresh: Mapping[str, dict[str, Any]]) -> None:
+        interruption.check()
+        if history:
+            for record in fresh.values():
+                store.append(history, record)
+
+    with progressing("comparing") as on_progress:
+        records = duel.fight(bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep)
+    result = verdicts(records)
+    if json_file:
+        write_record(json_file, records["new"])
+        write_record(json_file.with_suffix(".old.json"), records["old"])
+        write_record(json_file.with_suffix(".compare.json"), result)
+    print("\n".join([*terminal.verdicts(result), *records["new"]["notes"]]))
+    return comparison.exit_code(result)
+
+
+def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: Path | None) -> int:
+    """Plant slowdowns and none in the first case of the plan and print which were noticed; 4 if the clock errs."""
+    from benchmarks import proof
+    from benchmarks.measurement import write_record
+
+    name, variables = one_setting(tuning)
+    case, mode = plan.picks[0]
+
+    def keep(record: dict[str, Any]) -> None:
+        interruption.check()
+        if json_file:
+            write_record(json_file, record)
+
+    with progressing("planting slowdowns") as on_progress:
+        question = proof.Question(case, mode, variables, name, effect)
+        record = proof.prove(question, trials, reference=REFERENCE, on_progress=on_progress, on_trial=keep)
+    print("\n".join(proof.lines(record)))
+    return proof.exit_code(record)
+
+
+def one_setting(tuning: str) -> tuple[str, dict[str, str | None]]:
+    """The name and the variables of a setting. Raises `ConfigError` for more than one."""
+    from ddpm_bench import remedy
+
+    if tuning == "both":
+        raise ConfigError("a comparison runs under one setting, not both: give --tuning tuned or --tuning stock")
+    return tuning, remedy.settings(tuning, say)[tuning]
+
+
+@contextlib.contextmanager
+def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
+    """A progress bar for the clock: yields what it calls with work done, work in all, seconds left and what runs."""
+    from ddpm_bench.progress import Progress, shown
+
+    with shown(job) as report:
+        yield lambda done, total, left, _: report(Progress(done, total, left))
+
+
+def timed(plan: Plan, tuning: str) -> dict[str, Any]:
+    """The record of a run of the clock, with a progress bar."""
+    from benchmarks import runner
+    from ddpm_bench import remedy
+
+    with progressing("timing") as on_progress:
+        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=on_progress)
+
+
+@click.command()
+@click.argument("old", type=File)
+@click.argument("new", type=File)
+@click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
+@click.option("--json", "json_file", type=File, help="Write the verdicts there.")
+@click.option("--junit", type=File, help="Write JUnit XML there: slower fails, inconclusive is skipped.")
+@click.option("--github", is_flag=True, help="Print annotations for a GitHub workflow as well.")
+def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: Path | None, github: bool) -> int:
+    """Say for each case of two bench records whether it became slower, with the interval."""
+    from benchmarks import announce, terminal
+    from benchmarks import compare as comparison
+    from benchmarks.measurement import BenchmarkError, read_record, write_record
+
+    output_files(json_file, junit)
+    with sentences_of(BenchmarkError):
+        record = comparison.compare_records(read_record(old), read_record(new), effect)
+    print("\n".join([*terminal.verdicts(record), *(announce.github(record) if github else ())]))
+    with sentences_of(BenchmarkError):
+        if json_file:
+            write_record(json_file, record)
+        if junit:
+            announce.write_junit(junit, record)
+    return comparison.exit_code(record)
+
+
+@click.command()
+@click.argument("history", type=click.Path(path_type=Path))
+@click.option("--effect", type=float, help="The threshold to try, as a fraction. [default: 0.03, or the trial's]")
+@click.option("--resamples", type=click.IntRange(1), default=1000, help="Comparisons drawn from recorded noise.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Which processes are drawn follows from it.")
+@click.option("--json", "json_file", type=File, help="Write the record there.")
+def replay(history: Path, effect: float | None, resamples: int, seed: int, json_file: Path | None) -> int:
+    """Say what a threshold would have flagged in HISTORY, and how it fares on the noise recorded there.
+
+    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`.
+    """
+    from benchmarks import history as store
+    from benchmarks import replay as replays
+    from benchmarks.measurement import BenchmarkError, read_record, write_record
+
+    output_files(json_file)
+    with sentences_of(BenchmarkError):
+        if history.is_dir():
+            stored = store.read(history)
+            record = replays.replay(stored.records, 0.03 if effect is None else effect, resamples=resamples, seed=seed)
+            notes = stored.notes
+        else:
+            proof = read_record(history, kind="proof")
+            record, notes = replays.replay_proof(proof, effect, resamples=resamples, seed=seed), []
+        if json_file:
+            write_record(json_file, record)
+    print("\n".join([*notes, *replays.lines(record)]))
+    return replays.exit_code(record)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=File)
+@click.option("--html", "html_file", type=File, help="Write the page there.")
+@click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
+@click.option(
+    "--pytest-benchmark", "export_file", type=File, help="Write measurements as pytest-benchmark's JSON there."
+)
+def report(
+    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, export_file: Path | None
+) -> int:
+    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
+    from benchmarks import report as pages
+    from benchmarks.measurement import BenchmarkError, write_record
+
+    with sentences_of(BenchmarkError):
+        content = pages.read(files)
+        output_files(html_file, markdown_file, export_file)
+        if export_file and content.bench is None:
+            return complain("no measurements were given for --pytest-benchmark: name a file that bench wrote", 2)
+        if html_file:
+            pages.write(html_file, pages.html(content))
+        if markdown_file:
+            pages.write(markdown_file, pages.markdown(content))
+        if export_file and content.bench:
+            from benchmarks import export  # it needs pytest-benchmark, and a page does not
+
+            write_record(export_file, export.pytest_benchmark_json(content.bench))
+    if not html_file and not markdown_file and not export_file:
+        print(pages.markdown(content), end="")
+    return 0

@@ -1,0 +1,187 @@
+"""The figures of docs/clock.md, made again: `python tests/clock_figures.py` prints its tables, seeded.
+
+It takes about two minutes.
+
+`test_clock_figures.py` holds the page against them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import noise
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks import intervals, steps
+from benchmarks.estimate import ALPHA
+from benchmarks.looks import SPENDING
+
+EFFECT = 0.03
+LAWS = ("normal", "heavy", "bimodal", "skewed processes", "skewed", "skewed down")
+Array = NDArray[np.float64]
+Bounds = Callable[[Array, float], tuple[Array, Array]]
+
+
+def signed_ranks(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) samples."""
+    k = intervals.rank(values.shape[1], alpha)
+    averages = np.sort(intervals.walsh(values), axis=1)
+    return averages[:, k - 1], averages[:, -k]
+
+
+def best(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) samples as `intervals.interval` has them."""
+    if values.shape[1] >= intervals.enough(alpha):
+        return signed_ranks(values, alpha)
+    return student(values, alpha)
+
+
+def student(values: Array, alpha: float) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) samples by Student's t."""
+    count, middle = values.shape[1], values.mean(axis=1)
+    half = stats.t.ppf(1 - alpha, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
+    return middle - half, middle + half
+
+
+def decisions(
+    law: str,
+    spread: float,
+    slowdown: float,
+    trials: int,
+    seed: int,
+    spending: Mapping[int, float] = SPENDING,
+    bounds: Bounds = signed_ranks,
+) -> tuple[list[str], Array]:
+    """Label and pairs used of comparisons with looks."""
+    most = max(spending)
+    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, most), seed)
+    labels = np.full(trials, "inconclusive", dtype="<U12")
+    used = np.full(trials, most)
+    for look, part in spending.items():
+        low, high = bounds(values[:, :look], part * ALPHA)
+        equivalent = (low > -math.log1p(EFFECT)) & (high < math.log1p(EFFECT))
+        new = np.select([equivalent, low > 0, high < 0], ["equivalent", "slower", "faster"], "inconclusive")
+        open_ = (labels == "inconclusive") & (new != "inconclusive")
+        labels[open_], used[open_] = new[open_], look
+    return list(labels), used
+
+
+def comparisons(trials: int = 20_000) -> Iterable[str]:
+    """Error rates and pairs of comparisons with looks."""
+    yield "| noise of a pair | its spread | A/A: slower | A/A: equivalent | pairs | +3 %: slower | pairs |"
+    yield "|---|---|---|---|---|---|---|"
+    for law in LAWS:
+        for spread in (0.01, 0.015, 0.02, 0.03):
+            (same, used), (slowed, needed) = (
+                decisions(law, spread, effect, trials, seed) for seed, effect in enumerate((0.0, EFFECT))
+            )
+            shares = [same.count("slower"), same.count("equivalent"), slowed.count("slower")]
+            alarm, equal, found = (f"{100 * count / trials:.2f} %" for count in shares)
+            row = (law, f"{100 * spread:g} %", alarm, equal, f"{used.mean():.1f}", found, f"{needed.mean():.1f}")
+            yield f"| {' | '.join(row)} |"
+
+
+SCHEDULES: tuple[tuple[str, Bounds, dict[int, float]], ...] = (
+    ("signed ranks", signed_ranks, SPENDING),
+    ("signed ranks", signed_ranks, {7: 0.79, 13: 0.08, 16: 0.1, 27: 0.03}),
+    ("signed ranks", signed_ranks, {8: 0.8, 14: 0.05, 17: 0.1, 27: 0.05}),
+    ("signed ranks", signed_ranks, {8: 0.4, 12: 0.3, 18: 0.2, 27: 0.1}),
+    ("signed ranks", signed_ranks, {9: 0.6, 13: 0.25, 17: 0.1, 27: 0.05}),
+    ("Student's t", student, {5: 0.3, 8: 0.3, 12: 0.2, 18: 0.1, 27: 0.1}),
+)
+"""Interval, pairs at which one looks, and what each look spends."""
+
+
+def schedules(trials: int = 5000) -> Iterable[str]:
+    """Pairs until a decision, and the worst error rates over laws without skew and spreads of 1 to 5 %."""
+    yield "| interval | looks (shares of the error rate) | pairs | A/A: slower, at worst | +3 %: equivalent, at worst |"
+    yield "|---|---|---|---|---|"
+    for name, bounds, spending in SCHEDULES:
+        looks = ", ".join(f"{look} ({part:g})" for look, part in spending.items())
+        used = [
+            decisions("normal", spread, effect, trials, seed, spending, bounds)[1].mean()
+            for spread in (0.01, 0.015, 0.02)
+            for seed, effect in enumerate((0.0, EFFECT))
+        ]
+        laws = [(law, spread) for law in LAWS[:4] for spread in (0.01, 0.02, 0.03, 0.05)]
+        worst = [
+            max(decisions(*case, effect, trials, 2, spending, bounds)[0].count(label) / trials for case in laws)
+            for effect, label in ((0.0, "slower"), (EFFECT, "equivalent"))
+        ]
+        yield f"| {name} | {looks} | {np.mean(used):.1f} | {100 * worst[0]:.1f} % | {100 * worst[1]:.1f} % |"
+
+
+def coverage(trials: int = 10_000) -> Iterable[str]:
+    """Coverage of nominal 95 % intervals of the middle, by number of values."""
+    counts = (3, 5, 6, 8, 12, 20)
+    yield f"| noise | interval | {' | '.join(f'n = {count}' for count in counts)} |"
+    yield f"|---|---|{'---|' * len(counts)}"
+    for law in (*LAWS, "ar0.5"):
+        for name, bounds in (("as chosen", best), ("Student's t", student)):
+            cells = [_covered(bounds(noise.draw(law, (trials, count), count), 0.025)) for count in counts]
+            yield f"| {law} | {name} | {' | '.join(cells)} |"
+    for name, stretch in (("as chosen, ABBA pairs", intervals.SERIAL), ("without the stretch, ABBA pairs", 1.0)):
+        cells = [_stretched(noise.abba(noise.draw("ar0.5", (trials, 2 * n), n)), stretch) for n in counts]
+        yield f"| ar0.5 | {name} | {' | '.join(cells)} |"
+
+
+def _covered(bounds: Sequence[Array]) -> str:
+    low, high = bounds
+    return f"{100 * np.mean((low <= 0) & (high >= 0)):.1f}"
+
+
+def _stretched(values: Array, stretch: float) -> str:
+    low, high = best(values, 0.025)
+    ranked = values.shape[1] >= intervals.enough(0.025)
+    centre = np.median(intervals.walsh(values), axis=1) if ranked else values.mean(axis=1)
+    return _covered([centre + stretch * (low - centre), centre + stretch * (high - centre)])
+
+
+def series(trials: int = 10_000) -> Iterable[str]:
+    """False steps a series, and steps of three standard deviations that are found."""
+    lengths = (30, 40, 60, 100, 200)
+    yield f"| series | {' | '.join(f'{points} points' for points in lengths)} |"
+    yield f"|---|{'---|' * len(lengths)}"
+    for law in ("normal", "skewed", "skewed down", "heavy", "bimodal", "ar0.25", "ar0.5"):
+        cells = [_share(noise.draw(law, (trials, points), points)) for points in lengths]
+        yield f"| {law}, without a step | {' | '.join(cells)} |"
+    for law in ("normal", "ar0.5"):
+        cells = []
+        for points in lengths:
+            stepped = noise.draw(law, (trials, points), points)
+            stepped[:, -5:] += 3
+            cells.append(f"{100 * np.mean(exceeds(stepped) | exceeds(stepped[:, :-1])):.2f} %")
+        yield f"| {law}, step of 3 sd, looked for after the fourth and the fifth point | {' | '.join(cells)} |"
+    for law, after in (("normal", 5), ("normal", 10), ("ar0.5", 5), ("ar0.5", 10), ("ar0.5", 15)):
+        cells = []
+        for points in lengths:
+            stepped = noise.draw(law, (trials, points), points)
+            stepped[:, -after:] += 3
+            cells.append(_share(stepped))
+        yield f"| {law}, step of 3 sd with {after} points after it | {' | '.join(cells)} |"
+
+
+def _share(values: Array) -> str:
+    return f"{100 * np.mean(exceeds(values)):.2f} %"
+
+
+def exceeds(values: Array) -> NDArray[np.bool_]:
+    """Which of (N, n) series have a step, as `steps.find` decides it first."""
+    blocks = [values[i : i + 1000] for i in range(0, len(values), 1000)]
+    largest = np.concatenate([np.abs(steps.scanned(block).statistic).max(axis=1) for block in blocks])
+    return np.asarray(largest > steps.critical(values.shape[1]))
+
+
+TABLES: dict[str, Callable[..., Iterable[str]]] = {
+    "schedules": schedules,
+    "comparisons": comparisons,
+    "coverage": coverage,
+    "series": series,
+}
+
+if __name__ == "__main__":
+    for title, table in TABLES.items():
+        print(f"<!-- {title} -->", *table(), "", sep="\n")

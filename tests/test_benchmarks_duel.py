@@ -1,0 +1,160 @@
+"""Comparisons with real workers that need no MindSpore: pairs, turns, looks, budget, and what misfortune leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fake_worker
+import pytest
+from fake_worker import case
+
+from benchmarks import duel, pairs
+from benchmarks.arms import HERE, Arm, checkout
+from benchmarks.compare import compare_records
+from benchmarks.duel import Bout, fight
+from benchmarks.measurement import BenchmarkError, Measurement, measurements
+from benchmarks.pairs import FEWEST_ROUNDS, MOST_ROUNDS, count_rounds
+from benchmarks.proof import STUDIED
+from benchmarks.worker import Answer
+
+
+@pytest.fixture(autouse=True)
+def timed_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_worker.install(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(pairs, "FEWEST_ROUNDS", 2)
+    monkeypatch.setattr(pairs, "TIMED_SECONDS", 0.1)
+
+
+OLD, NEW = Arm("old"), Arm("new")
+
+
+def measured(records: dict[str, Any]) -> dict[str, list[Measurement]]:
+    return {label: measurements(record) for label, record in records.items()}
+
+
+def test_pairs_take_turns_and_leave_a_record_an_arm_of_one_session() -> None:
+    kept: list[Any] = []
+    records = fight(
+        Bout((OLD, NEW), ((case(sleep=0.01), "graph"),), most_pairs=2), reference="json:loads", on_pair=kept.append
+    )
+    assert records["old"]["session"] == records["new"]["session"]
+    assert [record["arm"] for record in records.values()] == ["old", "new"]
+    for rows in measured(records).values():
+        assert [row.process for row in rows] == [0, 1]
+        assert all(row.interleaved and row.invalid is None for row in rows)
+        assert all(len(row.seconds) == row.params["rounds"] >= 2 for row in rows)
+        assert rows[0].started is not None
+        assert rows[0].conditions.keys() >= {"wall_seconds", "cpu_seconds", "stolen_seconds"}
+    assert records["new"]["environment"]["clock"]
+    assert len({row.params["rounds"] for rows in measured(records).values() for row in rows}) == 1
+    assert [set(fresh) for fresh in kept] == [{"old", "new"}] * 2
+    assert [len(fresh["old"]["measurements"]) for fresh in kept] == [1, 1]
+
+
+def test_planted_slowdown_is_measured_and_named_in_the_environment() -> None:
+    slower = Arm("new", planted=1.0)
+    records = fight(Bout((OLD, slower), ((case(sleep=0.02), "graph"),), most_pairs=2), reference="json:loads")
+    verdict = compare_records(records["old"], records["new"], studied=STUDIED)["verdicts"][0]
+    assert 1.6 < verdict["ratio"] < 2.4
+    assert compare_records(records["old"], records["new"])["verdicts"][0]["label"] == "incomparable"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("die", "the worker was ended by SIGKILL"),
+        ("raise", "ValueError: no such preset"),
+        ("hang", "the pair was stopped"),
+    ],
+)
+def test_worker_that_fails_is_a_reason_in_both_arms_and_not_a_hang(behaviour: str, reason: str) -> None:
+    bout = Bout((OLD, NEW), ((case(behaviour=behaviour), "graph"),), most_pairs=1, timeout=5.0)
+    rows = [row for found in measured(fight(bout, reference="json:loads")).values() for row in found]
+    assert len(rows) == 2
+    assert all(row.seconds == () for row in rows)
+    assert all(row.invalid for row in rows)
+    assert any(reason in str(row.invalid) for row in rows), [row.invalid for row in rows]
+
+
+class Pairs:
+    """Stands for `run_pair`: a pair takes `cost` seconds of a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: float = 10.0) -> None:
+        self.now, self.cost = 0.0, cost
+        self.order: list[tuple[str, str, int]] = []
+        monkeypatch.setattr(duel, "run_pair", self)
+        monkeypatch.setattr(duel.time, "perf_counter", lambda: self.now)
+
+    def __call__(self, jobs: Any, variables: Any, **options: Any) -> list[Answer]:
+        self.now += self.cost
+        self.order.append((jobs[0].cases[0].id, jobs[0].side.label, jobs[0].process))
+        return [Answer((), {}, self.cost) for _ in jobs]
+
+
+def given(*names: str, **choices: Any) -> Bout:
+    return Bout((OLD, NEW), tuple((case(name), "graph") for name in names), **{"most_pairs": 4, **choices})
+
+
+def test_cells_take_turns_and_every_other_pair_begins_with_the_other_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Pairs(monkeypatch)
+    fight(given("a", "b", most_pairs=2), reference="json:loads", variables={})
+    assert used.order == [("a", "old", 0), ("b", "old", 0), ("a", "new", 1), ("b", "new", 1)]
+
+
+def test_decided_cell_gets_no_more_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Pairs(monkeypatch)
+    bout = given("a", "b", most_pairs=5, looks=(2, 4))
+    fight(bout, reference="json:loads", variables={}, undecided=lambda _, cell: cell[0] == "b")
+    assert [name for name, *_ in used.order].count("a") == 2
+    assert [name for name, *_ in used.order].count("b") == 5
+
+
+def test_nobody_looks_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Pairs(monkeypatch)
+    fight(given("a", most_pairs=6, looks=(4,)), reference="json:loads", variables={}, undecided=lambda *_: False)
+    assert len(used.order) == 4
+
+
+def test_budget_ends_the_comparison_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Pairs(monkeypatch)
+    records = fight(given("a", most_pairs=50, budget=35.0), reference="json:loads", variables={})
+    assert len(used.order) == 3
+    assert records["new"]["notes"] == [
+        "a in graph mode on CPU ended after 3 pairs, because the budget of 35 s was used up"
+    ]
+
+
+def test_arms_need_names_of_their_own() -> None:
+    with pytest.raises(BenchmarkError, match="at least two arms"):
+        fight(Bout((OLD, OLD), ((case(), "graph"),), most_pairs=1), reference="json:loads", variables={})
+
+
+def test_disguising_variable_of_an_arm_is_refused() -> None:
+    cheat = Arm("new", variables={"MS_KERNEL_LAUNCH_SKIP": "ALL"})
+    with pytest.raises(BenchmarkError, match="MS_KERNEL_LAUNCH_SKIP"):
+        fight(Bout((OLD, cheat), ((case(), "graph"),), most_pairs=1), reference="json:loads", variables={})
+
+
+def test_rounds_are_even_and_take_about_as_long_as_starting_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert count_rounds(1e-6) == MOST_ROUNDS
+    assert count_rounds(10.0) == FEWEST_ROUNDS
+    assert count_rounds(0.05) == 80
+    assert all(count_rounds(seconds / 1000) % 2 == 0 for seconds in range(1, 500))
+
+
+def test_folder_that_is_no_checkout_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="is not a checkout of ddpm-bench"):
+        checkout(tmp_path)
+    assert checkout(HERE) == HERE
+
+
+def test_checkout_whose_clock_cannot_take_turns_is_refused(tmp_path: Path) -> None:
+    for room in ("ddpm_bench", "verification", "benchmarks"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    with pytest.raises(BenchmarkError, match="too old to take turns"):
+        checkout(tmp_path)

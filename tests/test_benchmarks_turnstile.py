@@ -1,0 +1,178 @@
+"""Turns: one at a time, in fair order; whoever leaves, dies or hangs stops the others and nobody waits for ever."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.gates import Invalid
+from benchmarks.turnstile import TURNS, Alone, InTurn, Line, conduct
+
+Act = Callable[[str, InTurn], None]
+
+
+class Pair:
+    """Two workers in threads of this process, each at the end of a real socket, and the clock between them."""
+
+    def __init__(self, *acts: Act, cases: tuple[str, ...] = ("a",), rounds: int = 4, seconds: float = 5.0) -> None:
+        self.ends: list[socket.socket] = []
+        lines = {}
+        threads = []
+        self.errors: dict[str, str] = {}
+        for name, act in zip(("old", "new"), acts, strict=True):
+            ours, theirs = socket.socketpair()
+            lines[name] = Line(ours)
+            threads.append(threading.Thread(target=self._run, args=(name, act, theirs.detach()), daemon=True))
+        for thread in threads:
+            thread.start()
+        self.reason = conduct(lines, cases, rounds=lambda *_: rounds, deadline=time.perf_counter() + seconds)
+        for thread in threads:
+            thread.join(5)
+            assert not thread.is_alive(), "a worker waits for ever"
+
+    def _run(self, name: str, act: Act, end: int) -> None:
+        turns = InTurn(end)
+        try:
+            act(name, turns)
+        except Invalid as error:
+            self.errors[name] = str(error)
+            turns.over("a")
+
+
+class Good:
+    """A worker that does what it should and notes when it worked."""
+
+    def __init__(self, *cases: str) -> None:
+        self.cases = cases or ("a",)
+        self.log: list[str] = []
+        self.busy = 0
+        self.most = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, name: str, turns: InTurn) -> None:
+        for case in self.cases:
+            turns.take()
+            self.work(name, "first")
+            for _ in range(turns.warm(0.001, 99)):
+                turns.take()
+                self.work(name, "round")
+                turns.give()
+            turns.over(case)
+
+    def work(self, name: str, what: str) -> None:
+        with self.lock:
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+        time.sleep(0.002)
+        with self.lock:
+            self.busy -= 1
+            self.log.append(f"{name} {what}")
+
+
+def test_rounds_alternate_and_each_begins_as_often() -> None:
+    both = Good()
+    assert Pair(both, both).reason is None
+    assert both.log[:2] == ["old first", "new first"]
+    assert both.log[2:] == [f"{name} round" for name in ("old", "new", "new", "old") * 2]
+
+
+def test_only_one_works_at_a_time() -> None:
+    both = Good("a", "b")
+    Pair(both, both, cases=("a", "b"))
+    assert len(both.log) == 2 * 2 * 5
+    assert both.most == 1
+
+
+def test_all_time_the_number_of_rounds_that_the_clock_names() -> None:
+    both = Good()
+    Pair(both, both, rounds=6)
+    assert both.log.count("old round") == both.log.count("new round") == 6
+
+
+def test_worker_that_leaves_a_case_stops_the_other_there_and_not_later() -> None:
+    def leaves_early(name: str, turns: InTurn) -> None:
+        turns.over("a")
+        Good("b")(name, turns)
+
+    good = Good("a", "b")
+    errors = {}
+
+    def carries_on(name: str, turns: InTurn) -> None:
+        try:
+            turns.take()
+            turns.warm(0.001, 1)
+        except Invalid as error:
+            errors["a"] = str(error)
+        turns.over("a")
+        Good("b")(name, turns)
+        good.log.append("b done")
+
+    pair = Pair(leaves_early, carries_on, cases=("a", "b"))
+    assert pair.reason is None
+    assert errors == {"a": "the worker of old left this case before its rounds were over"}
+    assert good.log == ["b done"]
+
+
+def test_worker_that_leaves_between_two_rounds_stops_the_other() -> None:
+    def gives_up(name: str, turns: InTurn) -> None:
+        turns.take()
+        turns.warm(0.001, 1)
+        turns.take()
+        turns.over("a")
+
+    pair = Pair(Good(), gives_up)
+    assert pair.reason is None
+    assert pair.errors == {"old": "the worker of new left this case before its rounds were over"}
+
+
+def test_worker_that_dies_ends_the_pair() -> None:
+    def dies(name: str, turns: InTurn) -> None:
+        turns.take()
+        turns._line.close()
+
+    pair = Pair(Good(), dies)
+    assert pair.reason == "the worker of new stopped: it has ended"
+    assert pair.errors == {"old": "the worker of new stopped: it has ended"}
+
+
+def test_worker_that_hangs_ends_the_pair_when_its_time_is_up() -> None:
+    release = threading.Event()
+
+    def hangs(name: str, turns: InTurn) -> None:
+        turns.take()
+        release.wait(3)
+
+    start = time.perf_counter()
+    pair = Pair(Good(), hangs, seconds=0.6)
+    release.set()
+    assert pair.reason == "the worker of new stopped: its time was up"
+    assert time.perf_counter() - start < 4
+    assert "old" in pair.errors
+
+
+def test_worker_of_another_version_is_refused() -> None:
+    ours, theirs = socket.socketpair()
+    Line(theirs).send(say="hello", turns=TURNS + 1)
+    reason = conduct({"old": Line(ours)}, ["a"], rounds=lambda *_: 1, deadline=time.perf_counter() + 5)
+    assert reason == "it takes turns in another way than this clock"
+
+
+@pytest.mark.parametrize("action", ["take", "give"])
+def test_worker_whose_clock_has_gone_says_so(action: str) -> None:
+    ours, theirs = socket.socketpair()
+    worker = InTurn(theirs.detach())
+    ours.close()
+    with pytest.raises(Invalid, match="the clock ended this pair"):
+        getattr(worker, action)()
+    worker.over("a")
+
+
+def test_alone_nothing_is_waited_for() -> None:
+    alone = Alone()
+    alone.take()
+    assert alone.warm(0.1, 7) == 7
+    assert not alone.interleaved
