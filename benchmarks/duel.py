@@ -110,6 +110,8 @@ class _Session:
     """by arm"""
     seen: dict[str, environment.Environment] = field(default_factory=dict)
     """by arm, as its workers saw it"""
+    earlier_seen: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """by arm, as the workers of the interrupted session saw it"""
     done: dict[Cell, int] = field(default_factory=dict)
     """pairs"""
     cost: dict[Cell, float] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class _Session:
         self.identity, self.created = earlier.session, earlier.created
         self.rows = {label: list(rows) for label, rows in earlier.rows.items()}
         self.seen = {label: dict(seen) for label, seen in earlier.environments.items()}
+        self.earlier_seen = earlier.environments
         self.notes += earlier.notes
         for row in self.rows[self.bout.arms[0].label]:
             cell = row.cell[:3]
@@ -221,8 +224,8 @@ class _Session:
             self.on_pair(fresh)
 
     def _refuse_another(self, label: str, environment: environment.Environment | None) -> None:
-        """Raise when a worker sees another environment than those before it: code was edited, or packages changed."""
-        before = self.seen.get(label)
+        """Raise when a worker sees another environment than those of the interrupted session: code or packages changed."""
+        before = self.earlier_seen.get(label)
         if before is None or environment is None:
             return
         changed = sorted(k for k in {*before, *environment} if before.get(k) != environment.get(k))
