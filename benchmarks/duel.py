@@ -224,7 +224,7 @@ class _Session:
             self.on_pair(fresh)
 
     def _refuse_another(self, label: str, environment: environment.Environment | None) -> None:
-        """Raise when a worker sees another environment than those of the interrupted session: code or packages changed."""
+        """Raise when a worker sees another environment than the interrupted session did: code or packages changed."""
         before = self.earlier_seen.get(label)
         if before is None or environment is None:
             return
