@@ -215,21 +215,29 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=File)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", "html_file", type=File, help="Write the page there.")
 @click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
-def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None) -> int:
-    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
+@click.option("--csv", "csv_file", type=File, help="Write the timings there, one row a process.")
+def report(
+    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, csv_file: Path | None
+) -> int:
+    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default.
+
+    FILES are such files, and folders that `bench --history` fills: the page then shows how the times changed.
+    """
     from benchmarks import report as pages
     from benchmarks.measurement import BenchmarkError
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
-        output_files(html_file, markdown_file)
+        output_files(html_file, markdown_file, csv_file)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
             pages.write(markdown_file, pages.markdown(content))
-    if not html_file and not markdown_file:
+        if csv_file:
+            pages.write(csv_file, pages.table(content))
+    if not (html_file or markdown_file or csv_file):
         print(pages.markdown(content), end="")
     return 0
