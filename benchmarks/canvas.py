@@ -32,6 +32,7 @@ STYLE: dict[Any, Any] = {  # Matplotlib types the names of its settings one by o
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.size": 12.0,
+    "font.sans-serif": ["DejaVu Sans"],  # what text is measured with; the page's own font is as wide or narrower
     "legend.fontsize": 12.0,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -95,11 +96,14 @@ def svg(figure: Figure, name: str) -> str:
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     text = re.sub(r'(?<= d=")[^"]*', lambda path: _rounded(path[0]), text)
+    text = re.sub(r'(?<= [xy]=")-?\d+\.\d+', lambda place: f"{float(place[0]):.1f}", text)
+    text = re.sub(r"\n\s*", "\n", text)
     text = re.sub(r'\bid="((?!x_|y_)[^"]*)"', rf'id="{name}.\1"', text)
     text = re.sub(r'(href="#|url\(#)', rf"\1{name}.", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
 
 
 def _rounded(path: str) -> str:
-    """Path data with a tenth of a pixel and single spaces."""
-    return " ".join(re.sub(r"(-?\d+\.\d)\d+", r"\1", path).split())
+    """Path data with a tenth of a pixel and single spaces, vertical strokes written as such."""
+    text = " ".join(re.sub(r"(-?\d+\.\d)\d+", r"\1", path).split())
+    return re.sub(r"M (\S+) (\S+) L \1 (\S+)", r"M\1 \2V\3", text)

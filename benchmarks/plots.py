@@ -53,7 +53,7 @@ def ratios(labels: Sequence[str], values: Sequence[float], failed: Sequence[bool
         axes.set_xlim(floor / 2, ceiling)
         axes.set_xticks([1e-6, 1e-4, 1e-2, 1])
         axes.set_yticks(range(len(labels)), labels)
-        axes.set_xlabel("error / bound (fails right of 1)")
+        axes.set_xlabel("error / bound (fails right of the line)")
         return svg(figure, "ratios")
 
 
