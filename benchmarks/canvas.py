@@ -15,16 +15,17 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 WIDTH = 340
 """Of a picture in Matplotlib's unit for SVG, the point, which the page shows as at least one CSS pixel."""
 
-INK, MUTED, GRID, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
+INK, MUTED, GRID, GOOD, BAD, CARD = "#010101", "#020202", "#030303", "#040404", "#050505", "#070707"
 SERIES = ("#060601", "#060602", "#060603", "#060604", "#060605", "#060606", "#060607", "#060608")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _VARIABLES = {
     INK: "--ink", MUTED: "--muted", GRID: "--grid", GOOD: "--good", BAD: "--bad",
+    CARD: "--card",
     **{colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)},
 }  # fmt: skip
 
@@ -62,12 +63,21 @@ def name_rows(axes: Axes, labels: list[str]) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     for y, label in enumerate(labels):
-        axes.text(0, y - 0.22, label, transform=axes.get_yaxis_transform(), va="bottom", ha="left")
+        name_row(axes, y - 0.22, label)
+
+
+def name_row(axes: Axes, y: float, label: str) -> None:
+    """Write `label` from the left edge with its foot at `y`, on top of any line that crosses it."""
+    ground = {"facecolor": CARD, "edgecolor": "none", "pad": 0.5}
+    axes.text(0, y, label, transform=axes.get_yaxis_transform(), va="bottom", ha="left", bbox=ground, zorder=5)
 
 
 def logarithmic(axes: Axes) -> None:
     """A logarithmic horizontal axis labelled in plain numbers (Matplotlib's own labels are formulae)."""
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < 100 * low:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

@@ -18,6 +18,7 @@ from benchmarks.canvas import (
     STYLE,
     legend,
     logarithmic,
+    name_row,
     name_rows,
     row_axes,
     svg,
@@ -86,6 +87,7 @@ def stacked(labels: Sequence[str], parts: Mapping[str, Sequence[float]], unit: s
             left = left + np.asarray(values)
         name_rows(axes, list(labels))
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel(unit)
         axes.grid(visible=True, axis="x", linewidth=0.5)
         axes.set_axisbelow(True)
@@ -119,7 +121,7 @@ def spread(labels: Sequence[str], samples: Sequence[Sequence[Sequence[float]]]) 
         axes.set_ylim(float(sum(heights)), 0)
         for label, top, processes in zip(labels, tops, samples, strict=True):
             centre = float(np.median(np.concatenate([np.asarray(process) for process in processes])))
-            axes.text(0, top + 14, label, transform=axes.get_yaxis_transform(), va="baseline", ha="left")
+            name_row(axes, float(top) + 16, label)
             for index, process in enumerate(processes):
                 y, relative = float(top) + 22 + 9 * index, np.clip(np.asarray(process) / centre, 0.5, 2.0)
                 colour = SERIES[index % 2]

@@ -219,9 +219,7 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None) -> int:
 @click.option("--html", "html_file", type=File, help="Write the page there.")
 @click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
 @click.option("--csv", "csv_file", type=File, help="Write the timings there, one row a process.")
-def report(
-    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, csv_file: Path | None
-) -> int:
+def report(files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, csv_file: Path | None) -> int:
     """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default.
 
     FILES are such files, and folders that `bench --history` fills: the page then shows how the times changed.
