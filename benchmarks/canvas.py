@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {  # Matplotlib types the names of its settings one by o
 
 
 def row_axes(count: int, *, row_height: float, extra: float = 70) -> tuple[Figure, Axes]:
-    """A figure with `count` rows of `row_height` CSS pixels, the first on top, and `extra` pixels for what frames it."""
+    """A figure with `count` rows of `row_height` CSS pixels, the first on top, and `extra` pixels around."""
     figure = Figure(figsize=(WIDTH / 72, (count * row_height + extra) / 72), layout="constrained")
     axes = figure.subplots()
     axes.set_ylim(count - 0.5, -0.65)

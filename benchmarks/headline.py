@@ -56,7 +56,7 @@ def _different(content: Page, thing: str) -> Markup:
 def _speed(content: Page) -> Markup:
     timed = [(i, row) for i, row in enumerate(content.rows) if row.seconds]
     if not timed:
-        return Markup("Nothing was timed." if content.bench else "")
+        return Markup("Nothing was timed.") if content.bench else Markup("")
     for start in HEADLINE_CASES:
         found = [(i, row) for i, row in timed if row.case.startswith(start)]
         if found:

@@ -22,10 +22,11 @@ def bench(day: int = 1, *, cells: int = 28, processes: int = 5, rounds: int = 12
             params = {"device": "CPU", "mode": mode, "tuning": "tuned", "rounds": rounds, "batch": 64}
             seconds = (base * rng.lognormal(0, 0.05, rounds)).tolist()
             split = dict(zip(PARTS, (0.3, 3.1, 0.4, 2.2, 0.1, sum(seconds), 0.5, 0.05), strict=True))
+            case = f"{('unet_forward', 'sampling_latency')[i % 4 // 2]}[digits,b{2 ** (i // 4)}]"
             rows.append(
                 records.measurement(
-                    f"{('unet_forward', 'sampling_latency')[i % 4 // 2]}[digits,b{2 ** (i // 4)}]", process, params=params,
-                    seconds=seconds, first_call_seconds=base + 2.2, split=split, started=f"2025-01-{day:02}T00:00:00+00:00",
+                    case, process, params=params, seconds=seconds, first_call_seconds=base + 2.2, split=split,
+                    started=f"2025-01-{day:02}T00:00:00+00:00",
                     conditions={"wall_seconds": sum(seconds), "cpu_seconds": 1.9 * sum(seconds), "switches": 3},
                 )
             )  # fmt: skip

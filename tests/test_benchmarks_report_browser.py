@@ -23,10 +23,12 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 
 PROBE = """<script>addEventListener("load", () => {
-const rgb = t => { const n = t.match(/[\\d.]+/g).map(Number); return n.length > 3 && n[3] === 0 ? null : n.slice(0, 3); };
+const rgb = t => { const n = t.match(/[\\d.]+/g).map(Number); 
+  return n.length > 3 && n[3] === 0 ? null : n.slice(0, 3); };
 const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
   return .2126 * r + .7152 * g + .0722 * b; };
-const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c) return c; }
+const behind = e => { for (; e; e = e.parentElement) {
+  const c = rgb(getComputedStyle(e).backgroundColor); if (c) return c; }
   return [255, 255, 255]; };
 document.querySelectorAll("details").forEach(d => d.open = true);
 let font = [99, ""], contrast = [99, ""];
@@ -41,11 +43,16 @@ for (let node; node = walk.nextNode();) { const e = node.parentElement, words = 
   const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
   if (ratio < contrast[0]) contrast = [ratio, words]; }
 const wide = document.documentElement;
-document.title = JSON.stringify({font, contrast, overflow: wide.scrollWidth - wide.clientWidth, width: innerWidth,
+parent.postMessage(JSON.stringify({font, contrast, overflow: wide.scrollWidth - wide.clientWidth, width: innerWidth,
   dark: matchMedia("(prefers-color-scheme: dark)").matches,
-  loaded: performance.getEntriesByType("resource").map(r => r.name)});
+  loaded: performance.getEntriesByType("resource").map(r => r.name)}), "*");
 });</script>"""
 """Measures text as it is rendered; only the copy that a test opens has it."""
+
+FRAME = """<meta name="color-scheme" content="light dark"><title>{}</title>
+<script>addEventListener("message", e => { document.title = e.data; });</script>
+<iframe src="probed.html" style="border: 0; width: WIDTHpx; height: 900px"></iframe>"""
+"""A page around the page: a window is at least 500 pixels wide, a frame as narrow as a phone."""
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +80,10 @@ def measured(folder: Path, page: str, width: int, scheme: str) -> dict[str, Any]
     """What the probe finds at this `width` in CSS pixels, in the "light" or "dark" scheme."""
     open_to_scripts = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     preferred = {"light": "1", "dark": "0"}[scheme]
-    probed = open_to_scripts.replace("</head>", PROBE + "</head>")
-    options = (f"--window-size={width},900", f"--blink-settings=preferredColorScheme={preferred}")
-    dumped = browse(folder, probed, *options).stdout
+    (folder / "probed.html").write_text(open_to_scripts.replace("</head>", PROBE + "</head>"))
+    outer = FRAME.replace("WIDTH", str(width))
+    options = (f"--window-size={width + 200},900", f"--blink-settings=preferredColorScheme={preferred}")
+    dumped = browse(folder, outer, *options).stdout
     found = re.search(r"<title>(.*?)</title>", dumped, re.DOTALL)
     assert found
     return dict(json.loads(html.unescape(found[1])))
