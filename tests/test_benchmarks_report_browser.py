@@ -23,7 +23,7 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 
 PROBE = """<script>addEventListener("load", () => {
-const rgb = t => { const n = t.match(/[\\d.]+/g).map(Number); 
+const rgb = t => { const n = t.match(/[\\d.]+/g).map(Number);
   return n.length > 3 && n[3] === 0 ? null : n.slice(0, 3); };
 const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
   return .2126 * r + .7152 * g + .0722 * b; };
