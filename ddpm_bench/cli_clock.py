@@ -262,32 +262,42 @@ def replay(history: Path, effect: float | None, resamples: int, seed: int, json_
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=File)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", "html_file", type=File, help="Write the page there.")
 @click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
+@click.option("--csv", "csv_file", type=File, help="Write the timings there, one row a process.")
 @click.option(
     "--pytest-benchmark", "export_file", type=File, help="Write measurements as pytest-benchmark's JSON there."
 )
 def report(
-    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, export_file: Path | None
+    files: tuple[Path, ...],
+    html_file: Path | None,
+    markdown_file: Path | None,
+    csv_file: Path | None,
+    export_file: Path | None,
 ) -> int:
-    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
+    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default.
+
+    FILES are such files, and folders that `bench --history` fills: the page then shows how the times changed.
+    """
     from benchmarks import report as pages
     from benchmarks.measurement import BenchmarkError, write_record
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
-        output_files(html_file, markdown_file, export_file)
+        output_files(html_file, markdown_file, csv_file, export_file)
         if export_file and content.bench is None:
             return complain("no measurements were given for --pytest-benchmark: name a file that bench wrote", 2)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
             pages.write(markdown_file, pages.markdown(content))
+        if csv_file:
+            pages.write(csv_file, pages.table(content))
         if export_file and content.bench:
             from benchmarks import export  # it needs pytest-benchmark, and a page does not
 
             write_record(export_file, export.pytest_benchmark_json(content.bench))
-    if not html_file and not markdown_file and not export_file:
+    if not (html_file or markdown_file or csv_file or export_file):
         print(pages.markdown(content), end="")
     return 0
