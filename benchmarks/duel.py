@@ -21,6 +21,7 @@ from benchmarks.arms import Arm
 from benchmarks.cases import Case
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
 from benchmarks.pairs import count_rounds, run_pair
+from benchmarks.resume import Earlier
 from benchmarks.runner import WORKER_SECONDS, OnProgress
 from benchmarks.worker import Answer, Job, worker_variables
 
@@ -49,6 +50,16 @@ class Bout:
     """seconds for all; None for as long as it takes"""
     timeout: float = WORKER_SECONDS
 
+    @property
+    def plan(self) -> Record:
+        """What is compared, as JSON: the same command has the same plan, by which `resume.py` finds its session."""
+        return {
+            "cases": [[case.id, mode] for case, mode in self.picks],
+            "device": self.device,
+            "most_pairs": self.most_pairs,
+            "arms": [[arm.label, arm.tuning, arm.planted] for arm in self.arms],
+        }
+
 
 def fight(
     bout: Bout,
@@ -58,12 +69,16 @@ def fight(
     on_progress: OnProgress | None = None,
     on_pair: OnPair | None = None,
     variables: Mapping[str, str] | None = None,
+    earlier: Earlier | None = None,
 ) -> dict[str, Record]:
     """Measure what `bout` says; a bench record for each arm by its label.
 
     `reference`: "module:function" of the network's float64 reference. `variables`: of the workers, by default this
-    process's own. Raises `BenchmarkError` for fewer than two arms, for equal labels, and when variables are set that
-    would disguise the measurement. A worker that dies or hangs becomes the reason in the rows of its pair.
+    process's own. `earlier`: what an interrupted session of this bout had measured, to go on from.
+
+    Raises `BenchmarkError` for fewer than two arms, for equal labels, when variables are set that would disguise the
+    measurement, and when an arm is no more what it was in the `earlier` session. A worker that dies or hangs becomes
+    the reason in the rows of its pair.
     """
     labels = [arm.label for arm in bout.arms]
     if len(labels) < 2 or len(set(labels)) < len(labels):
@@ -72,6 +87,8 @@ def fight(
     for arm in bout.arms:
         environment.refuse_disguises(worker_variables(base, arm.variables, code=arm.code))
     session = _Session(bout, reference, base, undecided, on_progress or (lambda *_: None), on_pair)
+    if earlier:
+        session.take_up(earlier)
     session.go()
     return session.records()
 
@@ -93,6 +110,8 @@ class _Session:
     """by arm"""
     seen: dict[str, environment.Environment] = field(default_factory=dict)
     """by arm, as its workers saw it"""
+    earlier_seen: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """by arm, as the workers of the interrupted session saw it"""
     done: dict[Cell, int] = field(default_factory=dict)
     """pairs"""
     cost: dict[Cell, float] = field(default_factory=dict)
@@ -101,10 +120,23 @@ class _Session:
     """rounds, as the first pair found them right: all pairs of a cell time the same number"""
     notes: list[str] = field(default_factory=list)
 
+    def take_up(self, earlier: Earlier) -> None:
+        """Begin where an interrupted session ended."""
+        self.identity, self.created = earlier.session, earlier.created
+        self.rows = {label: list(rows) for label, rows in earlier.rows.items()}
+        self.seen = {label: dict(seen) for label, seen in earlier.environments.items()}
+        self.earlier_seen = earlier.environments
+        self.notes += earlier.notes
+        for row in self.rows[self.bout.arms[0].label]:
+            cell = row.cell[:3]
+            self.done[cell] = self.done.get(cell, 0) + 1
+        for row in (row for rows in self.rows.values() for row in rows if row.invalid is None):
+            self.counts.setdefault(row.cell[:3], row.params["rounds"])
+
     def go(self) -> None:
         """Pairs of every open cell in turn."""
         picks = {(case.id, self.bout.device, mode): (case, mode) for case, mode in self.bout.picks}
-        waiting = list(picks)
+        waiting = [cell for cell in picks if cell not in self.done or not self._closed(cell)]
         while waiting:
             for cell in list(waiting):
                 if not self._fits(cell):
@@ -131,6 +163,7 @@ class _Session:
             "created": self.created,
             "session": self.identity,
             "arm": arm.label,
+            "plan": self.bout.plan,
             "environment": dict(collected),
             "measurements": [row.as_record() for row in rows],
             "unavailable": [],
@@ -180,6 +213,8 @@ class _Session:
     def _keep(self, jobs: Sequence[Job], answers: Sequence[Answer]) -> None:
         fresh = {}
         for job, found in zip(jobs, answers, strict=True):
+            self._refuse_another(job.side.label, found.seen.get("environment"))
+        for job, found in zip(jobs, answers, strict=True):
             label = job.side.label
             if label not in self.seen and "environment" in found.seen:
                 self.seen[label] = found.seen["environment"]
@@ -187,6 +222,19 @@ class _Session:
             fresh[label] = self._record(job.side, found.measurements)
         if self.on_pair:
             self.on_pair(fresh)
+
+    def _refuse_another(self, label: str, environment: environment.Environment | None) -> None:
+        """Raise when a worker sees another environment than the interrupted session did: code or packages changed."""
+        before = self.earlier_seen.get(label)
+        if before is None or environment is None:
+            return
+        changed = sorted(k for k in {*before, *environment} if before.get(k) != environment.get(k))
+        if not changed:
+            return
+        raise BenchmarkError(
+            f"{label} is no longer what the earlier pairs measured ({', '.join(changed)} changed): "
+            "start a comparison of its own, without --resume"
+        )
 
     def _allowed(self) -> float:
         """Seconds that a pair may take."""

@@ -8,7 +8,8 @@ A file holds what was measured in one environment but for the code that was time
 
 and the lines of an arm of a comparison say which: "arm". `cell` is the SHA-256 of code, configuration, environment and
 process: with session and arm it says whether a line is already there, so appending a record again adds nothing and an
-interrupted sweep can go on where it was.
+interrupted comparison can go on where it was. A line with "withdrawn" in place of "measurement" takes an earlier one
+back, half a pair, so that it can be measured again.
 
 Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
 line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
@@ -31,7 +32,7 @@ from typing import Any
 import filelock
 
 from benchmarks.environment import CODE_KEYS
-from benchmarks.measurement import SCHEMA, BenchmarkError, Record, check_record, parse_json
+from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, parse_json
 
 LOCK_SECONDS = 30
 """How long a writer waits for another one: appending takes milliseconds."""
@@ -54,12 +55,16 @@ def append(directory: Path, record: Record) -> Path:
     half a minute, or the file there is not a history of this schema; what was stored before stays as it is.
     """
     check_record(record, source="the record")
+    return _add(directory, record, _lines(record))
+
+
+def _add(directory: Path, record: Record, lines: Iterable[Record]) -> Path:
     shared = {key: value for key, value in record["environment"].items() if key not in CODE_KEYS}
     path = directory / f"{_hash(shared)[:16]}.jsonl"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(path), path.open("a+b", buffering=0) as file:
-            _append_lines(file, path, shared, _lines(record))
+            _append_lines(file, path, shared, lines)
     except OSError as error:
         raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
     return path
@@ -79,6 +84,18 @@ def read(directory: Path) -> History:
     return history
 
 
+def withdraw(directory: Path, record: Record, rows: Iterable[Measurement]) -> None:
+    """Take back these `rows` of a stored `record`: readers leave them out, and their cells may be added again.
+
+    Raises `BenchmarkError` as `append` does.
+    """
+    lines = [{**line, "withdrawn": True} for line in _lines({**record, "measurements": [r.as_record() for r in rows]})]
+    for line in lines:
+        line.pop("measurement", None)
+    if lines[1:]:
+        _add(directory, record, lines[1:])
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     try:
@@ -93,8 +110,10 @@ def _append_lines(file: FileIO, path: Path, environment: Mapping[str, object], l
     present = file.readall()
     stored = [line for line in _decoded(present, path) if line is not None]
     header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
-    known = set(map(_identity, stored))
-    fresh = [line for line in lines if _identity(line) not in known]
+    known: set[object] = set()
+    for line in stored:  # in their order: what was taken back may have been added again
+        (known.discard if "withdrawn" in line else known.add)(_identity(line))
+    fresh = [line for line in lines if (_identity(line) in known) == ("withdrawn" in line)]
     torn = bool(present) and not present.endswith(b"\n")  # a crash cut it short: close it, and readers leave it out
     _write_or_take_back(file, b"\n" * torn + b"".join(map(_encode, [*header, *fresh])))
 
@@ -125,7 +144,7 @@ def _lines(record: Record) -> list[Record]:
     session: Record = {"session": record.get("session") or record.get("created")}
     session |= {"arm": record["arm"]} if "arm" in record else {}
     run = {**session, "created": record.get("created"), "code": code}
-    run |= {key: record[key] for key in ("peaks", "unavailable", "notes") if key in record}
+    run |= {key: record[key] for key in ("plan", "peaks", "unavailable", "notes") if key in record}
     cells = [
         {**session, "cell": cell_identity(record["environment"], row), "measurement": row}
         for row in record["measurements"]
@@ -188,7 +207,7 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
     ]
     whole = [line for line in decoded if line is not None]
     records: dict[object, Record] = {}
-    for line in whole[1:]:
+    for line in _standing(whole[1:]):
         environment = whole[0]["environment"]
         record = _session(records, environment, line)
         if "measurement" in line:
@@ -196,6 +215,17 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
         else:
             record.update(_run(line, environment))
     return [check_record(record, source=str(path)) for record in records.values()]
+
+
+def _standing(lines: Iterable[Record]) -> list[Record]:
+    """The `lines` that no later one takes back."""
+    standing: dict[object, Record] = {}
+    for line in lines:
+        if "withdrawn" in line:
+            standing.pop(_identity(line), None)
+        else:
+            standing.setdefault(_identity(line), line)
+    return list(standing.values())
 
 
 def _session(records: dict[object, Record], environment: Record, line: Record) -> Record:

@@ -1,134 +1,40 @@
 """Records → one self-contained page: verdict first, then what was checked, then every timing with its interval.
 
-Pure functions of records: nothing is measured or recomputed here, and every number on the page can be derived again
-from the JSON that the page carries in its element `<script id="records">`. The page loads nothing from anywhere,
-escapes whatever it shows, and follows the reader's light or dark setting.
+Pure functions of records: nothing is measured here, and every number on the page carries the place in the page's
+element `<script id="records">` that it is derived from (`marks.py`). The page loads nothing from anywhere, escapes
+whatever it shows, and follows the reader's light or dark setting.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
+from markupsafe import Markup
 
-from benchmarks import plots
+from benchmarks import breakdown
+from benchmarks.content import Page, page, read
+from benchmarks.environment import CODE_KEYS, differences
 from benchmarks.formats import number, seconds, size
-from benchmarks.measurement import BenchmarkError, Record, check_record, read_json
-from benchmarks.summary import Row, fastest, rows, tally, verified
+from benchmarks.headline import headline
+from benchmarks.headline import marked as marked_headline
+from benchmarks.markdown import markdown
+from benchmarks.marks import mark, script
+from benchmarks.measurement import BenchmarkError, Record
+from benchmarks.pictures import pictures
+from benchmarks.spreadsheet import table
+from benchmarks.steps import SHORTEST
+from benchmarks.summary import bandwidth, products, tally
 
-KINDS = ("verify", "bench", "compare", "doctor")
-"""The kinds of record a page can be made of."""
+__all__ = ["Page", "embedded", "headline", "html", "is_good", "markdown", "page", "read", "table", "write"]
 
-HEADLINE_CASES = ("unet_forward[cifar10", "training_step[cifar10", "unet_forward", "training_step")
-"""What "how fast" means in the first line: the first of these that was timed, the paper's net before others."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the page is made of: the newest record of each kind, None where none was given."""
-
-    verify: Record | None
-    bench: Record | None
-    compare: Record | None
-    doctor: Record | None
-
-    @property
-    def rows(self) -> list[Row]:
-        """The timings, one row a cell."""
-        return rows(self.bench) if self.bench else []
-
-    @property
-    def unverified(self) -> str | None:
-        """Why the timings are UNVERIFIED, None where they are not."""
-        return verified(self.verify, self.bench) if self.bench else None
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """What the numbers depend on."""
-        record = self.bench or self.verify or self.compare or self.doctor or {}
-        return dict(record.get("environment", {}))
-
-
-def read(paths: Sequence[Path]) -> Page:
-    """The page of the records in `paths`. Of two records of one kind the newer counts.
-
-    Raises `BenchmarkError` for a file that cannot be read, is not a record, or has an unknown schema or kind.
-    """
-    records = []
-    for path in paths:
-        document = read_json(path)
-        kind = document.get("kind") if isinstance(document, dict) else None
-        if kind is not None and kind not in KINDS:
-            raise BenchmarkError(f"{path} is of kind {kind!r}; a report is made of {', '.join(KINDS)}")
-        records.append(check_record(document, source=str(path), kind=str(kind)))
-    return page(records)
-
-
-def page(records: Sequence[Record]) -> Page:
-    """The page of `records`; of two records of one kind the newer counts. Raises `BenchmarkError` without any."""
-    if not records:
-        raise BenchmarkError("no record was given: name at least one JSON file that verify or bench wrote")
-    newest = {record["kind"]: record for record in sorted(records, key=lambda record: str(record.get("created")))}
-    return Page(**{kind: newest.get(kind) for kind in KINDS})
-
-
-def headline(content: Page) -> str:
-    """The first line: is this DDPM correct on this machine, and how fast is it."""
-    return f"{_correctness(content.verify)} {_speed(content)}".strip()
-
-
-def _correctness(verify: Record | None) -> str:
-    if verify is None:
-        return "Not verified."
-    counts = tally(verify["findings"])
-    total, passed = sum(counts.values()), counts.get("passed", 0)
-    if not total:
-        return "Not verified: no check was run."
-    if passed == total:
-        return f"Correct on this machine: {_checks(verify)} passed."
-    others = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if status != "passed")
-    verdict = "Incorrect" if counts.get("failed") or counts.get("error") else "Not fully verified"
-    return f"{verdict} on this machine: {others}, {passed} of {total} findings passed."
-
-
-def _checks(verify: Record) -> str:
-    """How much was checked, in words: "78 checks on 6 subjects"."""
-    checks = len({finding["check"] for finding in verify["findings"]})
-    subjects = len({finding["subject"] for finding in verify["findings"]})
-    return f"{_count(checks, 'check')} on {_count(subjects, 'subject')}"
-
-
-def _count(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
-def _speed(content: Page) -> str:
-    timed = [row for row in content.rows if row.seconds]
-    if not timed:
-        return "Nothing was timed." if content.bench else ""
-    for start in HEADLINE_CASES:
-        found = [row for row in timed if row.case.startswith(start)]
-        if found:
-            return _speed_of(min(found, key=lambda row: row.seconds or 0.0), content.unverified)
-    return _speed_of(timed[0], content.unverified)
-
-
-def _speed_of(row: Row, unverified: str | None) -> str:
-    parts = [
-        f"{'UNVERIFIED: ' if unverified else ''}{row.case} takes {seconds(row.seconds)} ({row.device}, {row.mode})",
-        f"{number(row.rate)} {row.unit}/s",
-    ]
-    if row.fraction_of_peak and row.flops_per_second:
-        parts += [f"{number(row.flops_per_second / 1e9)} GFLOP/s", f"{row.fraction_of_peak:.0%} of the matrix peak"]
-    return ", ".join(parts) + "."
+MOST_LAYERS = 20
+"""How many layers the page lists, the slowest; all of them are embedded and drawn."""
 
 
 def html(content: Page) -> str:
@@ -138,18 +44,46 @@ def html(content: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters.update(seconds=seconds, number=number, size=size)
+    environment.globals.update(mark=mark, at=_quoting(content.records), constant=_constant)
+    checks = _by_check(content.verify)
+    bench = content.bench or {}
+    parts = breakdown.layers(bench) if bench else []
     return environment.get_template("report.html").render(
         page=content,
-        headline=headline(content),
+        V=content.index("verify"), B=content.index("bench"), C=content.index("compare"), D=content.index("doctor"),
+        H=content.index("history"),
+        headline=marked_headline(content),
         good=is_good(content),
-        tally=tally(content.verify["findings"]) if content.verify else {},
+        tally=tally(_findings(content.verify)),
         subjects=_by_subject(content.verify),
-        attention=[f for f in _findings(content.verify) if f["status"] != "passed"],
-        checks=_by_check(content.verify),
-        pictures=_pictures(content),
-        peak=fastest(content.bench.get("peaks", {})) if content.bench else None,
-        records=[r for r in (content.verify, content.bench, content.compare, content.doctor) if r],
-    )
+        attention=[(i, f) for i, f in enumerate(_findings(content.verify)) if f["status"] != "passed"],
+        checks=checks,
+        pictures=pictures(content, {name: found for name, (_, found) in checks.items()}),
+        peaks=products(bench.get("peaks", {})),
+        bandwidth=bandwidth(bench.get("peaks", {})),
+        layers=sorted(parts, key=lambda row: -row.seconds)[:MOST_LAYERS],
+        every_layer=len(parts),
+        has_split=bool(bench and breakdown.splits(bench)),
+        apart=_differing(content),
+        shortest=SHORTEST,
+        script=script(content.records),
+    )  # fmt: skip
+
+
+def _quoting(records: list[Record]) -> Callable[..., Markup]:
+    """What the template prints a value of a record with: its path, and how to write it where it is a number."""
+
+    def at(index: int, *path: Any, write: Callable[[Any], str] = str) -> Markup:
+        value: Any = records[index]
+        for key in path:
+            value = value[key]
+        return mark(write(value), "at", index, *path)
+
+    return at
+
+
+def _constant(text: str, name: str) -> Markup:
+    return mark(text, "constant", name)
 
 
 def is_good(content: Page) -> bool:
@@ -170,13 +104,13 @@ def _by_subject(verify: Record | None) -> dict[str, dict[str, int]]:
     return {subject: tally(found) for subject, found in grouped.items()}
 
 
-def _by_check(verify: Record | None) -> dict[str, dict[str, Any]]:
-    """For each check the finding closest to its bound (a failed one first), whichever subject it is of."""
-    worst: dict[str, dict[str, Any]] = {}
-    for finding in _findings(verify):
+def _by_check(verify: Record | None) -> dict[str, tuple[int, dict[str, Any]]]:
+    """For each check the finding closest to its bound (a failed one first), of any subject, and its place."""
+    worst: dict[str, tuple[int, dict[str, Any]]] = {}
+    for i, finding in enumerate(_findings(verify)):
         known = worst.get(finding["check"])
-        if known is None or _severity(finding) > _severity(known):
-            worst[finding["check"]] = finding
+        if known is None or _severity(finding) > _severity(known[1]):
+            worst[finding["check"]] = (i, finding)
     return worst
 
 
@@ -185,96 +119,24 @@ def _severity(finding: dict[str, Any]) -> tuple[bool, float]:
     return finding["status"] != "passed", -1.0 if ratio is None else float(ratio)
 
 
-def _pictures(content: Page) -> dict[str, str]:
-    """The page's plots as SVG by name; a plot without data is empty."""
-    pictures = dict.fromkeys(("ratios", "intervals", "stacked", "spread", "bars"), "")
-    judged = {name: found for name, found in _by_check(content.verify).items() if found["ratio"] is not None}
-    if judged:
-        ratios = [float(found["ratio"]) for found in judged.values()]
-        pictures["ratios"] = plots.ratios(list(judged), ratios, [f["status"] != "passed" for f in judged.values()])
-    timed = [row for row in content.rows if row.seconds]
-    if timed:
-        pictures["intervals"] = plots.intervals([_interval(row) for row in timed], "seconds a call (logarithmic)")
-        pictures["stacked"] = _split(timed)
-        pictures["spread"] = plots.spread([row.label for row in timed], [row.rounds for row in timed])
-    counted = [row for row in timed if row.flops_per_second]
-    if counted and content.bench:
-        peaks = {name: peak["best"] / 1e9 for name, peak in content.bench.get("peaks", {}).items()}
-        values = [float(row.flops_per_second or 0.0) / 1e9 for row in counted]
-        pictures["bars"] = plots.bars([row.label for row in counted], values, peaks, "GFLOP/s")
-    return pictures
-
-
-def _interval(row: Row) -> plots.Interval:
-    low, high = row.interval or (min(row.processes), max(row.processes))
-    return plots.Interval(row.case, f"{row.device} {row.mode}", float(row.seconds or np.nan), low, high, row.processes)
-
-
-def _split(timed: Sequence[Row]) -> str:
-    parts = {
-        "import": [row.import_seconds or 0.0 for row in timed],
-        "compile and set-up": [row.compile_seconds or 0.0 for row in timed],
-        "one call": [row.seconds or 0.0 for row in timed],
-    }
-    return plots.stacked([row.label for row in timed], parts, "seconds until the first result")
-
-
-def markdown(content: Page) -> str:
-    """The same in Markdown: the first line, what did not pass and how to see it again, one table of timings."""
-    lines = [f"**{headline(content)}**", ""]
-    if content.verify:
-        lines += _markdown_findings(content.verify)
-    if content.rows:
-        lines += ["", "| case | device | mode | a call | 95 % interval | rate | of peak |", "|---" * 7 + "|"]
-        lines += [_markdown_row(row) for row in content.rows]
-    if content.unverified:
-        lines += ["", f"UNVERIFIED: {content.unverified}."]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_findings(verify: Record) -> list[str]:
-    """A paragraph for each finding that did not pass, a line for each reason to skip, and the slack bounds."""
-    lines: list[str] = []
-    skipped: dict[str, list[str]] = {}
-    for finding in verify["findings"]:
-        if finding["status"] == "skipped":
-            skipped.setdefault(finding["reason"], []).append(finding["check"])
-        elif finding["status"] != "passed":
-            lines += _markdown_finding(finding, verify.get("checks", {}).get(finding["check"]))
-    for reason, checks in skipped.items():
-        lines += [f"- skipped, as {_inline(reason)}: {', '.join(dict.fromkeys(checks))}"]
-    slack = [f"{each['check']} ({number(each['ratio'])})" for each in verify.get("slack", ())]
-    if slack:
-        lines += ["", f"Bounds that no subject used to a thousandth: {', '.join(slack)}."]
-    return lines
-
-
-def _markdown_finding(finding: Record, about: Record | None) -> list[str]:
-    """What was claimed, what was seen, and a block to copy that shows it again."""
-    error = (
-        "" if finding["ratio"] is None else f"error {number(finding['observed'])}, allowed {number(finding['allowed'])}"
-    )
-    seen = "; ".join(
-        _inline(part) for part in (finding["where"], error, finding["reason"], finding["diagnosis"]) if part
-    )
-    claim = f" {_inline(about['claim'])} ({_inline(about['source'])})." if about else ""
-    first = f"- **{finding['check']}** on {_inline(finding['subject'])}: {finding['status'].replace('_', ' ')}.{claim}"
-    return [first, "", f"  {seen}", "", "  ```", f"  {finding['reproduce']}", "  ```", ""]
-
-
-def _inline(text: str) -> str:
-    """`text` on one line, with nothing that Markdown would take for more than text."""
-    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))
-
-
-def _markdown_row(row: Row) -> str:
-    if row.seconds is None:
-        reason = "; ".join(row.invalid).replace("|", "\\|").replace("\n", " ")
-        return f"| {row.case} | {row.device} | {row.mode} | INVALID: {reason} | | | |"
-    low_high = f"{seconds(row.interval[0])} … {seconds(row.interval[1])}" if row.interval else "one process: none"
-    share = f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak else ""
-    rate = f"{number(row.rate)} {row.unit}/s"
-    return f"| {row.case} | {row.device} | {row.mode} | {seconds(row.seconds)} | {low_high} | {rate} | {share} |"
+def _differing(content: Page) -> list[tuple[int, tuple[Any, ...], dict[str, str]]]:
+    """Of each record whose environment is not the page's: its number, the path to the environment, the keys."""
+    places: list[tuple[int, tuple[Any, ...]]] = [
+        (i, ("environment",)) for i, record in enumerate(content.records) if "environment" in record
+    ]
+    if content.history:
+        place = content.index("history")
+        places += [(place, ("sessions", i, "environment")) for i in range(len(content.history["sessions"]))]
+    found = []
+    for i, path in places:
+        other: Any = content.records[i]
+        for key in path:
+            other = other[key]
+        lines = differences(content.environment, other, ignore=CODE_KEYS)
+        keys = {line.partition(":")[0]: "absent" for line in lines}
+        if keys:
+            found.append((i, path, {key: str(other.get(key, absent)) for key, absent in keys.items()}))
+    return found
 
 
 def write(path: Path, text: str) -> None:

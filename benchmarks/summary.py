@@ -129,7 +129,17 @@ def rows(record: Record) -> list[Row]:
 
 def fastest(peaks: dict[str, dict[str, float]]) -> float | None:
     """The largest measured rate in FLOP/s among the `peaks` of a record, None where none was measured."""
-    return max((float(peak["best"]) for peak in peaks.values()), default=None)
+    return max(products(peaks).values(), default=None)
+
+
+def products(peaks: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The best rate in FLOP/s of each source of `peaks` that multiplies."""
+    return {name: float(peak["best"]) for name, peak in peaks.items() if not name.startswith("copy")}
+
+
+def bandwidth(peaks: dict[str, dict[str, float]]) -> float | None:
+    """The best rate in bytes/s of the sources of `peaks` that copy, None where none was measured."""
+    return max((float(peak["best"]) for name, peak in peaks.items() if name.startswith("copy")), default=None)
 
 
 def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: float | None) -> Row:

@@ -38,6 +38,7 @@ REFERENCE = "verification.oracle_network:predict"
 @click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
 @click.option("--json", "json_file", type=File, help="Write the measurements there.")
 @click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
+@click.option("--resume", is_flag=True, help="With --against and --history: go on with an interrupted comparison.")
 @click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
 def bench(
     only: str | None,
@@ -53,6 +54,7 @@ def bench(
     trials: int,
     json_file: Path | None,
     history: Path | None,
+    resume: bool,
     list_only: bool,
 ) -> int:
     """Time the DDPM: forward, training step, reverse step, sampling; fresh processes, gates before numbers.
@@ -73,6 +75,8 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
+    if resume and not (against and history):
+        return complain("--resume goes on with a comparison in a store: give --against and --history as before", 3)
     output_files(json_file)
     if history:
         output_folder(history)
@@ -88,7 +92,7 @@ def bench(
         if self_test:
             return self_tested(plan, tuning, effect, trials, json_file)
         if against:
-            return compared(plan, against, tuning, effect, processes, json_file, history)
+            return compared(plan, against, tuning, effect, processes, json_file, history, resume=resume)
         record = timed(plan, tuning)
         if json_file:
             write_record(json_file, record)
@@ -106,6 +110,8 @@ def compared(
     pairs: int | None,
     json_file: Path | None,
     history: Path | None,
+    *,
+    resume: bool = False,
 ) -> int:
     """Measure this code and that in `against` by turns and print the verdicts; what is measured is stored at once."""
     from benchmarks import arms, duel, terminal
@@ -113,6 +119,7 @@ def compared(
     from benchmarks import history as store
     from benchmarks.looks import LOOKS
     from benchmarks.measurement import write_record
+    from benchmarks.resume import find
 
     name, variables = one_setting(tuning)
     sides = (
@@ -135,8 +142,14 @@ def compared(
             for record in fresh.values():
                 store.append(history, record)
 
+    earlier = find(history, bout.plan, [side.label for side in sides]) if resume and history else None
+    if resume:
+        pairs_there = len(earlier.rows["new"]) if earlier else 0
+        say(f"going on after {pairs_there} pairs" if earlier else "nothing of this comparison is stored: starting it")
     with progressing("comparing") as on_progress:
-        records = duel.fight(bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep)
+        records = duel.fight(
+            bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep, earlier=earlier
+        )
     result = verdicts(records)
     if json_file:
         write_record(json_file, records["new"])
@@ -249,32 +262,42 @@ def replay(history: Path, effect: float | None, resamples: int, seed: int, json_
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=File)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", "html_file", type=File, help="Write the page there.")
 @click.option("--markdown", "markdown_file", type=File, help="Write Markdown there.")
+@click.option("--csv", "csv_file", type=File, help="Write the timings there, one row a process.")
 @click.option(
     "--pytest-benchmark", "export_file", type=File, help="Write measurements as pytest-benchmark's JSON there."
 )
 def report(
-    files: tuple[Path, ...], html_file: Path | None, markdown_file: Path | None, export_file: Path | None
+    files: tuple[Path, ...],
+    html_file: Path | None,
+    markdown_file: Path | None,
+    csv_file: Path | None,
+    export_file: Path | None,
 ) -> int:
-    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default."""
+    """Make one page of what verify, bench, compare and doctor wrote; Markdown to standard output by default.
+
+    FILES are such files, and folders that `bench --history` fills: the page then shows how the times changed.
+    """
     from benchmarks import report as pages
     from benchmarks.measurement import BenchmarkError, write_record
 
     with sentences_of(BenchmarkError):
         content = pages.read(files)
-        output_files(html_file, markdown_file, export_file)
+        output_files(html_file, markdown_file, csv_file, export_file)
         if export_file and content.bench is None:
             return complain("no measurements were given for --pytest-benchmark: name a file that bench wrote", 2)
         if html_file:
             pages.write(html_file, pages.html(content))
         if markdown_file:
             pages.write(markdown_file, pages.markdown(content))
+        if csv_file:
+            pages.write(csv_file, pages.table(content))
         if export_file and content.bench:
             from benchmarks import export  # it needs pytest-benchmark, and a page does not
 
             write_record(export_file, export.pytest_benchmark_json(content.bench))
-    if not html_file and not markdown_file and not export_file:
+    if not (html_file or markdown_file or csv_file or export_file):
         print(pages.markdown(content), end="")
     return 0

@@ -1,0 +1,220 @@
+"""A stranger's reading of a report: parse the page, derive every marked number again from its records, and compare.
+
+Shares nothing with the code that renders: only the page's text, its embedded JSON and the meaning of `data-from`
+(benchmarks/marks.py) are used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+from scipy import stats
+
+CONSTANTS = {"confidence": 0.95, "power": 0.95, "alpha": 0.01, "shortest": 15}
+UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10, "B": 1.0,
+         "%": 0.01, "GFLOP/s": 1e9, "GB/s": 1e9, "": 1.0}  # fmt: skip
+_NUMBER = re.compile(r"([+-]?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(\S*)")
+_VOID = {"meta", "link", "br", "img", "use", "path", "rect", "input", "hr"}
+
+
+@dataclass
+class Reader(HTMLParser):
+    """Collects marked texts, texts outside of marks that hold a digit, texts of pictures, and the records."""
+
+    marked: list[tuple[list[Any], str]] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
+    script: str = ""
+    stack: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        known = {key: value or "" for key, value in attributes}
+        if "data-from" in known:
+            self.marked.append((json.loads(known["data-from"]), ""))
+        if tag not in _VOID:
+            self.stack.append((tag, known))
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """An element without content holds no text."""
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.stack and self.stack.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        tags = {tag for tag, _ in self.stack}
+        if "script" in tags:
+            self.script += data
+        elif any("data-from" in known for _, known in self.stack):
+            source, text = self.marked[-1]
+            self.marked[-1] = (source, text + data)
+        elif "svg" in tags and "style" not in tags:
+            axis = any(re.search(r"[xy]tick_", known.get("id", "")) for _, known in self.stack)
+            if re.search(r"\d", data) and not (axis and _is_number(data)):
+                self.drawn.append(data.strip())
+        elif re.search(r"\d", data) and not tags & {"style", "svg"}:
+            self.unmarked.append(data.strip())
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[−-]?\d+(\.\d+)?(e[+-]?\d+)?", text.strip()))
+
+
+def faults(page: str) -> list[str]:
+    """One sentence for each number on the page that is unmarked, or that its records do not give."""
+    reader = Reader()
+    reader.feed(page)
+    records = json.loads(reader.script)
+    strings = _strings(records)
+    known = "\n".join(strings)
+    found = [f"unmarked: {text}" for text in reader.unmarked]
+    for text in reader.drawn:
+        found += [f"drawn and in no record: {w}" for w in text.split() if re.search(r"\d", w) and w not in known]
+    for source, text in reader.marked:
+        told = fault(source, text, records, strings)
+        if told:
+            found.append(told)
+    return found
+
+
+def _strings(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {str(key) for key in value} | {text for each in value.values() for text in _strings(each)}
+    if isinstance(value, list):
+        return {text for each in value for text in _strings(each)}
+    return {" ".join(str(value).split())}
+
+
+def fault(source: list[Any], text: str, records: list[Any], strings: set[str]) -> str | None:
+    """Why the printed `text` is not what its `source` gives, or None."""
+    shown = " ".join(text.split())
+    if source[0] == "text":
+        return None if shown in strings else f"quoted from nowhere: {shown}"
+    if source[0] == "unverified":
+        return None if all(w in " ".join(strings) for w in re.findall(r"\d[\w.]*", shown) if not w.isdigit()) else shown
+    value = derive(source, records)
+    if isinstance(value, str) and not _numeric(value, shown):
+        return None if " ".join(value.split()) == shown else f"{source}: {value!r} is shown as {shown!r}"
+    if value is None:
+        return None if shown in ("None", "n/a") else f"{source}: nothing is shown as {shown!r}"
+    return None if agrees(shown, float(value)) else f"{source}: {value} is shown as {shown!r}"
+
+
+def _numeric(value: str, shown: str) -> bool:
+    return value in ("inf", "nan", "-inf") and value == shown
+
+
+def agrees(shown: str, value: float) -> bool:
+    """Whether the shown number is `value` rounded to the digits that are shown."""
+    if not math.isfinite(value):
+        return shown == str(value)
+    match = _NUMBER.fullmatch(shown)
+    if not match or match[3] not in UNITS:
+        return False
+    scale, (digits, _, exponent) = UNITS[match[3]], match[2].partition("e")
+    decimals = len(digits.partition(".")[2]) - int(exponent or 0)
+    printed = float(match[1] + match[2])
+    return abs(printed - value / scale) <= 0.5 * 10.0**-decimals * (1 + 1e-9) + 1e-12 * abs(value / scale)
+
+
+def derive(source: list[Any], records: list[Any]) -> Any:
+    """What the records say of `source`."""
+    what, *rest = source
+    if what == "constant":
+        return CONSTANTS[rest[0]]
+    record, *path = rest
+    value = records[record]
+    if what in ("at", "length"):
+        for key in path:
+            value = value[key]
+        return len(value) if what == "length" else value
+    if what == "count":
+        return sum(all(entry[k] == v for k, v in path[1].items()) for entry in value[path[0]])
+    if what == "kinds":
+        return len({entry[path[1]] for entry in value[path[0]]})
+    if what in ("layers", "layers shown"):
+        return min(len(value["layers"]), 20 if what == "layers shown" else math.inf)
+    if what == "bandwidth":
+        return max(peak["best"] for name, peak in value["peaks"].items() if name.startswith("copy"))
+    return {"cell": cell, "layer": layer}[what](value, *path)
+
+
+def cell(record: Any, index: int, name: str) -> Any:
+    """A field of the `index`-th cell of a bench `record`."""
+    keys: dict[tuple[Any, ...], list[Any]] = {}
+    for row in record["measurements"]:
+        keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
+    key, found = list(keys.items())[index]
+    valid = [row for row in found if row["invalid"] is None]
+    if name == "invalid":
+        return "; ".join(dict.fromkeys(row["invalid"] for row in found if row["invalid"]))
+    if name in ("case", "setting"):
+        return key[0] if name == "case" else ", ".join(key[1:])
+    logs = [math.log(statistics.median(row["seconds"])) for row in valid]
+    mean, n = statistics.fmean(logs), len(logs)
+    averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
+    middle = math.exp(mean if n < 6 else statistics.median(averages))
+    rate = valid[0]["flops"] / middle if valid[0]["flops"] else math.nan
+    simple = {
+        "seconds": middle, "rate": valid[0]["work"] / middle, "gflops": rate / 1e9, "flops_per_second": rate,
+        "processes": n, "rounds": len(valid[0]["seconds"]),
+        "compile_seconds": max(0.0, statistics.median(r["first_call_seconds"] for r in valid) - middle),
+        "peak_rss_bytes": max(r["peak_rss_bytes"] or 0 for r in valid),
+        "cpu_over_wall": statistics.median(r["cpu_over_wall"] for r in valid),
+    }  # fmt: skip
+    if name in simple:
+        return simple[name]
+    if name == "fraction_of_peak":
+        return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith("copy"))
+    spread = statistics.stdev(logs)
+    if name in ("low", "high") and n >= 6:
+        sign = 1 if name == "low" else -1
+        return math.exp(sign * _lowest([sign * log for log in logs], sorted(sign * a for a in averages)))
+    if name in ("low", "high"):
+        half = stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+        return math.exp(mean - half if name == "low" else mean + half)
+    assert name == "detectable"
+    return _detectable(spread * math.sqrt(2 / n), 2 * n - 2)
+
+
+def _lowest(logs: list[float], averages: list[float]) -> float:
+    """The lower bound of the middle: the first average above which SciPy's signed ranks do not reject at 2.5 %."""
+    nudge = 1e-9
+    return next(
+        a for a in averages
+        if stats.wilcoxon([x - a - nudge for x in logs], alternative="greater", method="exact").pvalue > 0.025
+    )  # fmt: skip
+
+
+def _detectable(error: float, degrees: int) -> float:
+    """The slowdown that a one-sided t-test at 1 % finds 19 times in 20, by halving."""
+    low, high = 0.0, math.log(1000)
+    for _ in range(60):
+        middle = (low + high) / 2
+        found = stats.nct.sf(stats.t.ppf(0.99, degrees), degrees, middle / error)
+        low, high = (low, middle) if found >= 0.95 else (middle, high)
+    return math.expm1(high)
+
+
+def layer(record: Any, index: int, name: str) -> float:
+    """The median seconds of a layer, its rate in GFLOP/s, or its share of the layers of its case."""
+
+    def owner(entry: Any) -> tuple[Any, ...]:
+        return tuple(entry[key] for key in ("case", "device", "mode", "tuning"))
+
+    entry = record["layers"][index]
+    seconds = statistics.median(entry["seconds"])
+    if name == "seconds":
+        return seconds
+    if name == "gflops":
+        return float(entry["flops"] / seconds / 1e9)
+    return seconds / sum(statistics.median(e["seconds"]) for e in record["layers"] if owner(e) == owner(entry))
