@@ -148,6 +148,7 @@ def run_case(
     benchmark.extra_info["clock"] = row
     before = machine.compile_count()
     turns.take()
+    machine.canary()  # here, where nobody it takes turns with is at work
     row["first_call_seconds"] = _once(workload, machine, 0)
     second = _once(workload, machine, 1)
     compiled = machine.compile_count()
@@ -215,8 +216,10 @@ def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[
     """Everything that supports the number. Raises `Invalid` with the first thing that does not."""
     canary = dict(machine.canary())
     if not canary.get("holds"):
+        seen = ", ".join(f"{name} {value:.3g}" for name, value in canary.items() if isinstance(value, float))
         raise Invalid(
-            "the sync canary failed: twice the work did not take twice the time, so the clock sees launches only"
+            "the sync canary failed: twice the work has to take twice the time and nothing may be left to fetch, or "
+            f"the clock sees launches only ({seen or 'nothing was measured'})"
         )
     _check_mode(machine.mode, counts)
     _check_placement(machine.device, workload.placement)
