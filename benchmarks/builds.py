@@ -101,20 +101,24 @@ def command_outcome(command: Sequence[str], seconds: float) -> Outcome:
 
 def requirements(mindspore: str) -> list[str]:
     """What ddpm-bench needs, with `mindspore` at exactly that version. Raises `BenchmarkError` for no version."""
-    try:
-        Version(mindspore)
-    except InvalidVersion:
-        raise BenchmarkError(
-            f"{mindspore!r} is not a version: give releases such as 2.10.0, or an interpreter with --python LABEL=PATH"
-        ) from None
+    in_order([mindspore])
     asked = map(Requirement, importlib.metadata.requires("ddpm-bench") or ())
     needed = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
     return sorted([f"mindspore=={mindspore}", *(str(one) for one in needed if one.name != "mindspore")])
 
 
 def in_order(versions: Iterable[str]) -> list[str]:
-    """`versions` from the oldest to the newest, each once."""
-    return sorted(dict.fromkeys(versions), key=Version)
+    """`versions` from the oldest to the newest, each once. Raises `BenchmarkError` for what is none."""
+    return sorted(dict.fromkeys(versions), key=_version)
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise BenchmarkError(
+            f"{text!r} is not a version: give releases such as 2.10.0, or an interpreter with --python LABEL=PATH"
+        ) from None
 
 
 def made(mindspore: str, folder: Path, *, tell: Tell, run: Run = command_outcome) -> Build:

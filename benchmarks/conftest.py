@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Job:
     """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
     planted: float = 0.0
     """share by which calls are slowed on purpose"""
+    outputs: bool = False
+    """whether to leave the outputs of the last timed calls, as outputs-0.npz and so on, by the cases' order"""
 
 
 def read_job(path: Path) -> Job:
@@ -252,6 +255,11 @@ def machine(job: Job, pytestconfig: pytest.Config) -> MindSpore:
     return MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device, settings)
 
 
+def save(path: Path, kept: timing.Kept) -> None:
+    """Write outputs to an archive, named by the numbers of their calls."""
+    np.savez(path, **{f"call {index}": np.asarray(output) for index, output in kept})
+
+
 def no_reference(*_: object) -> Any:
     """In the place of a reference that was not named: without one no output can be called right."""
     raise Invalid("no reference was named, so outputs cannot be checked: give --clock-reference MODULE:FUNCTION")
@@ -294,7 +302,8 @@ def clock(
                 "import": stash[IMPORT_SECONDS],
                 "build": time.perf_counter() - start,
             }
-            invalid = timing.run_case(case, workload, machine, benchmark, params, turns)
+            keep = partial(save, Path(f"outputs-{job.cases.index(case)}.npz")) if job.outputs else None
+            invalid = timing.run_case(case, workload, machine, benchmark, params, turns, keep)
             row = benchmark.extra_info["clock"]
             row |= {"started": stash[STARTED], "split": {**before, **row.get("split", {})}}
         finally:

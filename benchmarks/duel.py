@@ -15,6 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
 
 from benchmarks import environment
 from benchmarks.arms import Arm
@@ -30,6 +33,9 @@ Cell = tuple[str, str, str]
 
 Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
+
+OnOutputs = Callable[[str, Cell, Sequence[NDArray[Any]]], None]
+"""Called with an arm's label, a cell and the outputs of its last timed calls in the first pair."""
 
 OnPair = Callable[[Mapping[str, Record]], None]
 """Called after each pair with the rows it gave, a record an arm, so that nothing measured is lost."""
@@ -68,6 +74,7 @@ def fight(
     undecided: Undecided | None = None,
     on_progress: OnProgress | None = None,
     on_pair: OnPair | None = None,
+    on_outputs: OnOutputs | None = None,
     variables: Mapping[str, str] | None = None,
     earlier: Earlier | None = None,
 ) -> dict[str, Record]:
@@ -86,7 +93,7 @@ def fight(
     base = dict(os.environ if variables is None else variables)
     for arm in bout.arms:
         environment.refuse_disguises(worker_variables(base, arm.variables, code=arm.code))
-    session = _Session(bout, reference, base, undecided, on_progress or (lambda *_: None), on_pair)
+    session = _Session(bout, reference, base, undecided, on_progress or (lambda *_: None), on_pair, on_outputs)
     if earlier:
         session.take_up(earlier)
     session.go()
@@ -103,6 +110,7 @@ class _Session:
     undecided: Undecided | None
     on_progress: OnProgress
     on_pair: OnPair | None
+    on_outputs: OnOutputs | None
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=now)
     started: float = field(default_factory=lambda: time.perf_counter())
@@ -186,7 +194,8 @@ class _Session:
     def _pair(self, cell: Cell, case: Case, mode: str, others: Sequence[Cell]) -> None:
         """One more pair of a cell; its rows are kept whole or not at all."""
         process = self.done.get(cell, 0)
-        jobs = [Job((case,), self.bout.device, mode, arm.tuning, process, arm) for arm in self.bout.arms]
+        wanted = self.on_outputs is not None and process == 0
+        jobs = [Job((case,), self.bout.device, mode, arm.tuning, process, arm, wanted) for arm in self.bout.arms]
         began = time.perf_counter()
 
         def report() -> None:
@@ -220,6 +229,8 @@ class _Session:
                 self.seen[label] = found.seen["environment"]
             self.rows.setdefault(label, []).extend(found.measurements)
             fresh[label] = self._record(job.side, found.measurements)
+            if self.on_outputs and job.outputs:
+                self.on_outputs(label, (job.cases[0].id, job.device, job.mode), found.outputs.get(job.cases[0].id, []))
         if self.on_pair:
             self.on_pair(fresh)
 

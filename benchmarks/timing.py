@@ -134,11 +134,13 @@ def run_case(
     benchmark: Any,
     params: dict[str, Any],
     turns: Turns | None = None,
+    keep: Callable[[Kept], None] | None = None,
 ) -> str | None:
     """Time `case` with the `benchmark` fixture and put the row into its `extra_info["clock"]`.
 
     Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed, unless
-    there is somebody to take `turns` with. Raises `Invalid` when no turn comes any more.
+    there is somebody to take `turns` with. `keep` gets the outputs that the gate sees. Raises `Invalid` when no turn
+    comes any more.
     """
     turns = turns or Alone()
     row: dict[str, Any] = {
@@ -162,7 +164,7 @@ def run_case(
     first = first_calls(row["first_call_seconds"], second, watch.seconds, compiled=compiled > before)
     start = time.perf_counter()
     try:
-        row["proof"] = _proof(workload, machine, watch, counts)
+        row["proof"] = _proof(workload, machine, watch, counts, keep)
     except Invalid as found:
         reason = str(found)
         row["invalid"] = reason
@@ -212,7 +214,13 @@ def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: i
     return watch
 
 
-def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[str, int]) -> dict[str, Any]:
+def _proof(
+    workload: Workload,
+    machine: Machine,
+    watch: _Watch,
+    counts: Mapping[str, int],
+    keep: Callable[[Kept], None] | None,
+) -> dict[str, Any]:
     """Everything that supports the number. Raises `Invalid` with the first thing that does not."""
     canary = dict(machine.canary())
     if not canary.get("holds"):
@@ -226,6 +234,8 @@ def _proof(workload: Workload, machine: Machine, watch: _Watch, counts: Mapping[
     start = time.perf_counter()
     kept = [(index, workload.fetch(output)) for index, output in watch.kept]
     fetch_seconds = time.perf_counter() - start
+    if keep:
+        keep(kept)
     _check_waited(fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
     gate = dict(workload.gate(kept))
     return {

@@ -7,6 +7,7 @@ there gets one that says why: the test's error, the signal that ended the proces
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -15,11 +16,15 @@ import signal
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.arms import HERE, Arm
 from benchmarks.cases import Case
@@ -48,6 +53,8 @@ class Job:
     """0-based, among the workers with the same cases, device, mode and tuning"""
     side: Arm = field(default_factory=lambda: Arm("here"))
     """the interpreter and the code that do it"""
+    outputs: bool = False
+    """whether the outputs that its gates saw are wanted, too"""
 
     @property
     def label(self) -> str:
@@ -68,6 +75,8 @@ class Answer:
     measurements: tuple[Measurement, ...]
     seen: dict[str, Any]
     seconds: float
+    outputs: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
+    """of the last timed calls, by case, where the job asked for them"""
 
 
 def run_worker(
@@ -128,7 +137,21 @@ def answer(job: Job, folder: Path, end: int | None, late: str, seconds: float) -
     measurements = tuple(
         rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
     )
-    return Answer(tuple(_with_wall(row, seconds) for row in measurements), seen, seconds)
+    return Answer(tuple(_with_wall(row, seconds) for row in measurements), seen, seconds, _outputs(folder, job))
+
+
+def _outputs(folder: Path, job: Job) -> dict[str, list[NDArray[Any]]]:
+    """What the worker kept of its outputs; an archive that was cut short counts as none."""
+    found: dict[str, list[NDArray[Any]]] = {}
+    for i, case in enumerate(job.cases):
+        with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile):
+            found[case.id] = _arrays(folder / f"outputs-{i}.npz")
+    return found
+
+
+def _arrays(path: Path) -> list[NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[name] for name in archive.files]
 
 
 def _with_wall(row: Measurement, wall: float) -> Measurement:
@@ -141,7 +164,7 @@ def _prepare(job: Job, folder: Path, reference: str | None, turns: int | None) -
     content = {
         "device": job.device, "mode": job.mode, "tuning": job.tuning, "shared": len(job.cases) > 1,
         "reference": reference, "cases": [dataclasses.asdict(case) for case in job.cases], "turns": turns,
-        "planted": job.side.planted,
+        "planted": job.side.planted, "outputs": job.outputs,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings

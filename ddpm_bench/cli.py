@@ -21,6 +21,7 @@ from ddpm_bench import interruption
 from ddpm_bench.cli_clock import bench, compare, replay, report, timed
 from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
+from ddpm_bench.cli_versions import versions
 from ddpm_bench.errors import ConfigError
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import (
@@ -287,5 +288,6 @@ cli.add_command(bench)
 cli.add_command(compare)
 cli.add_command(replay)
 cli.add_command(report)
+cli.add_command(versions)
 cli.add_command(train)
 cli.add_command(sample)

@@ -1,0 +1,138 @@
+"""A sweep over builds: neighbours are judged, broken builds are rows with reasons, and the text can be pasted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import duel, versions
+from benchmarks.builds import Build
+from benchmarks.cases import select
+from benchmarks.measurement import SCHEMA, BenchmarkError
+from benchmarks.versions import Question
+
+(CASE,) = select("unet_forward[digits,b64]")
+QUESTION = Question(((CASE, "graph"),), pairs=8)
+OUTPUT = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+SECONDS = {"2.7.0": 0.010, "2.8.0": 0.010, "2.9.0": 0.100}
+
+
+def build(label: str, reason: str | None = None) -> Build:
+    return Build(label, None if reason else Path("/opt") / label, label, reason)
+
+
+def record(label: str, seconds: float, **environment: str) -> dict[str, Any]:
+    rows = [
+        {
+            "case": CASE.id, "params": {"device": "CPU", "mode": "graph", "tuning": "stock"}, "process": i,
+            "seconds": [seconds * (1 + 1e-3 * ((i * 7 + len(label)) % 5))] * 12, "first_call_seconds": 1.0,
+            "flops": None, "peak_rss_bytes": None, "cpu_over_wall": None, "work": 1, "unit": "images",
+            "import_seconds": 1.0,
+            "proof": {"gate": {"error": 1e-6, "allowed": 1e-5}}, "interleaved": True,
+        }
+        for i in range(8)
+    ]  # fmt: skip
+    return {
+        "schema": SCHEMA, "kind": "bench", "session": "s", "arm": label, "measurements": rows, "notes": [],
+        "environment": {"mindspore": label, "cpu": "a", **environment},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def bouts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    seen: list[Any] = []
+
+    def fight(bout: Any, *, on_outputs: Any, **_: Any) -> dict[str, Any]:
+        seen.append(bout)
+        for arm in bout.arms:
+            on_outputs(arm.label, (CASE.id, "CPU", "graph"), [OUTPUT + np.float32(arm.label == "2.9.0")])
+        return {arm.label: record(arm.label, SECONDS[arm.label]) for arm in bout.arms}
+
+    monkeypatch.setattr(duel, "fight", fight)
+    return seen
+
+
+def test_each_build_is_judged_against_the_one_before_it(bouts: list[Any]) -> None:
+    found = versions.sweep([build(label) for label in SECONDS], QUESTION, reference="m:f")
+    assert [(v["old"], v["new"], v["label"]) for v in found["verdicts"]] == [
+        ("2.7.0", "2.8.0", "equivalent"),
+        ("2.8.0", "2.9.0", "slower"),
+    ]
+    assert found["verdicts"][1]["ratio"] == pytest.approx(10, rel=0.01)
+    assert versions.exit_code(found) == 1
+    (bout,) = bouts
+    assert [arm.tuning for arm in bout.arms] == ["stock"] * 3
+    assert [arm.python for arm in bout.arms] == [f"/opt/{label}" for label in SECONDS]
+
+
+def test_a_step_between_old_builds_is_no_alarm_for_the_newest(bouts: list[Any]) -> None:
+    found = versions.sweep([build(label) for label in ("2.9.0", "2.7.0", "2.8.0")], QUESTION, reference="m:f")
+    assert [v["label"] for v in found["verdicts"]] == ["faster", "equivalent"]
+    assert versions.exit_code(found) == 0
+
+
+def test_a_build_that_does_not_work_is_a_row_with_its_reason(bouts: list[Any]) -> None:
+    found = versions.sweep(
+        [build("2.7.0"), build("2.7.5", "cannot be installed: no such version"), build("2.8.0")],
+        QUESTION, reference="m:f",
+    )  # fmt: skip
+    assert found["builds"][1] == {
+        "label": "2.7.5", "mindspore": "2.7.5", "reason": "cannot be installed: no such version",
+    }  # fmt: skip
+    assert list(found["arms"]) == ["2.7.0", "2.8.0"]
+    assert "* 2.7.5: cannot be installed: no such version" in versions.markdown(found, "command")
+
+
+def test_fewer_than_two_working_builds_are_refused_with_the_reasons(bouts: list[Any]) -> None:
+    with pytest.raises(BenchmarkError, match=r"1 of 2 builds can be used, and .* needs two: 2\.7\.5 broken"):
+        versions.sweep([build("2.7.0"), build("2.7.5", "broken")], QUESTION, reference="m:f")
+    assert bouts == []
+
+
+def test_builds_that_differ_in_more_than_mindspore_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {"2.7.0": record("2.7.0", 0.01), "2.8.0": record("2.8.0", 0.02, numpy="1.26.3")}
+    monkeypatch.setattr(duel, "fight", lambda *_, **__: arms)
+    found = versions.sweep([build("2.7.0"), build("2.8.0")], QUESTION, reference="m:f")
+    assert [v["label"] for v in found["verdicts"]] == ["incomparable"]
+    assert "numpy: absent → 1.26.3" in found["verdicts"][0]["why"]
+    assert versions.exit_code(found) == 3
+
+
+def test_text_has_a_row_a_case_a_column_a_build_and_the_command(bouts: list[Any]) -> None:
+    found = versions.sweep([build(label) for label in SECONDS], QUESTION, reference="m:f")
+    text = versions.markdown(found, "ddpm-bench versions 2.7.0 2.8.0 2.9.0")
+    assert "| case | mode | 2.7.0 | 2.8.0 | 2.9.0 |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| `unet_forward"))
+    assert row.count("|") == 6
+    assert "10.0 ms" in row
+    assert "slower (10." in row or "slower (9.9" in row
+    assert "ddpm-bench versions 2.7.0 2.8.0 2.9.0" in text
+
+
+def test_undecided_steps_get_more_pairs_and_decided_ones_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def fight(bout: Any, *, undecided: Any, **_: Any) -> dict[str, Any]:
+        arms = {arm.label: record(arm.label, SECONDS[arm.label]) for arm in bout.arms}
+        asked.append(undecided(arms, (CASE.id, "CPU", "graph")))
+        return arms
+
+    monkeypatch.setattr(duel, "fight", fight)
+    versions.sweep([build("2.7.0"), build("2.9.0")], Question(((CASE, "graph"),)), reference="m:f")
+    assert asked == [False]
+
+
+def test_what_a_step_did_to_the_numbers_is_said_and_counts(bouts: list[Any]) -> None:
+    found = versions.sweep([build(label) for label in ("2.7.0", "2.9.0", "2.8.0")], QUESTION, reference="m:f")
+    assert [(n["old"], n["new"], n["label"]) for n in found["numbers"]] == [
+        ("2.7.0", "2.9.0", "changed"),
+        ("2.9.0", "2.8.0", "changed"),
+    ]
+    assert versions.exit_code(found) == 1
+    assert "2.9.0 to 2.8.0: changed" in versions.markdown(found, "command")
+    same = versions.sweep([build(label) for label in ("2.7.0", "2.8.0")], QUESTION, reference="m:f")
+    assert same["numbers"][0]["label"] == "identical"
+    assert "every bit is the same" in versions.markdown(same, "command")
