@@ -29,8 +29,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from benchmarks.environment import CODE_KEYS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, parse_json
 
@@ -98,6 +96,8 @@ def withdraw(directory: Path, record: Record, rows: Iterable[Measurement]) -> No
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    import filelock  # here, because who only reads needs no lock
+
     try:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
             yield
