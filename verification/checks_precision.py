@@ -89,7 +89,7 @@ def _noise_kept(subject: Subject, dtype: str) -> Iterator[Evidence]:
     claim="In float64, float32 and half precision the steps back err by that type's rounding, and are finite.",
     source="Ho et al. 2020, Algorithm 2 and Eq. 7; Song et al. 2021, Eqs. 12 and 16",
     needs=("variant", "p_mean_variance", "p_step", "ddim_step", "num_timesteps", "variance"),
-    level=3,
+    level=5,
     kills=("Q21",),
     tolerance="T1: those of SMP-1, SMP-1.mean and SMP-6, with the unit roundoff of each type.",
 )

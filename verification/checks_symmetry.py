@@ -28,7 +28,7 @@ IMAGES = slice(0, 6)
     claim="Hidden channels may change places within their groups, height and width too, and images move by the stride.",
     source="Wu & He 2018 (groups of neighbouring channels); Vaswani et al. 2017 (attention knows no order of pixels)",
     needs=("network_with", "weights", "network_config", "num_timesteps"),
-    level=2,
+    level=5,
     kills=("N30", "N31", "N32"),
     tolerance="T1: both answers round, each as the whole network may (T2 and T4: imitated operation by operation).",
 )

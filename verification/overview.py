@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from verification.check import CHECKS, LACKS, LACKS_TOO, Check, Finding
 
-LEVELS = ("tables", "maps", "identities", "samplers, networks", "statistics", "training and types")
+LEVELS = ("tables", "maps", "identities", "samplers, networks", "statistics", "training, types, symmetries")
 """What the levels of checks are about, by number."""
 
 FAILING = ("failed", "unexpected_pass", "error")
