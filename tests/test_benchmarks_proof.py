@@ -51,7 +51,7 @@ def test_half_of_the_trials_are_slowed_and_all_is_kept(monkeypatch: pytest.Monke
     found = proof.prove(QUESTION, 3, reference="m:f", on_trial=lambda r: kept.append(len(r["trials"])))
     assert [trial["planted"] for trial in found["trials"]] == [0.0, 0.03] * 3
     assert [[arm.planted for arm in bout.arms] for bout in bouts] == [[0.0, 0.0], [0.0, 0.03]] * 3
-    assert [trial["disturbed"] for trial in found["trials"]] == [False] * 4 + [True] * 2
+    assert [trial["disturbed"] for trial in found["trials"]] == [True] * 2 + [False] * 4
     assert kept == [1, 2, 3, 4, 5, 6]
     assert len(found["trials"][0]["pairs"]) == 8
     assert found["trials"][0]["pairs"][0]["old"] == [0.1] * 4
@@ -81,7 +81,7 @@ def test_disturbance_runs_during_the_trial_and_ends_with_it(monkeypatch: pytest.
     fights(monkeypatch, seen=lambda: during.append(len(psutil.Process().children())))
     before = len(psutil.Process().children())
     proof.prove(QUESTION, 3, reference="m:f")
-    assert during == [before] * 4 + [before + 1] * 2
+    assert during == [before + 1] * 2 + [before] * 4
     assert len(psutil.Process().children()) == before
 
 
