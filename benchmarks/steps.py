@@ -81,8 +81,8 @@ CRITICAL: dict[int, float] = {
 rounded up."""
 
 KEPT_BACK = 0.1
-"""Share of `RATE` kept back for what simulation and interpolation of the thresholds get wrong: 40 000 series know a rate
-of 0.9 % to a twentieth."""
+"""Share of `RATE` kept back for what simulation and interpolation of the thresholds get wrong: 40 000 series know a
+rate of 0.9 % to a twentieth."""
 
 LAWS = ("white", "skewed", "skewed down", "heavy", "autoregressive")
 """Noise for which the threshold holds: normal, exponential, its mirror image, Student's t with 3 degrees of
