@@ -35,6 +35,8 @@ class Case:
     unit: str
     rounds: int
     """timed calls in one process, after the first call and one unmeasured call"""
+    small: bool = False
+    """whether it always shares a worker with the other small ones of its group, which take less than starting one"""
 
     @property
     def module(self) -> str:
@@ -49,7 +51,7 @@ class Case:
     @property
     def group(self) -> str:
         """Cases of one group may share a worker when time is short: same network, same batch."""
-        return self.id.partition("[")[2].rstrip("]") or self.id
+        return ",".join(self.id.partition("[")[2].rstrip("]").split(",")[:2]) or self.id
 
 
 def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int, int]) -> Iterator[Case]:
@@ -79,13 +81,13 @@ COPIED = 2**25
 
 PEAKS: tuple[Case, ...] = (
     *(
-        Case(f"matmul[{name}]", {"size": 2048, "library": name}, "benchmarks.test_operators:matmul", 1, "products", 10)
+        Case(f"matmul[{name}]", {"size": 2048, "library": name}, "benchmarks.test_peaks:matmul", 1, "products", 10)
         for name in LIBRARIES
     ),
     Case(
         "convolution[mindspore]",
         {"batch": 4, "channels": 128, "size": 32, "library": "mindspore"},
-        "benchmarks.test_operators:convolution",
+        "benchmarks.test_peaks:convolution",
         1,
         "convolutions",
         5,
@@ -94,7 +96,7 @@ PEAKS: tuple[Case, ...] = (
         Case(
             f"copy[{name}]",
             {"numbers": COPIED, "library": name},
-            "benchmarks.test_operators:copy",
+            "benchmarks.test_peaks:copy",
             2 * 4 * COPIED,
             "bytes",
             10,

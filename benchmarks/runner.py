@@ -320,13 +320,12 @@ def _peak_job(plan: Plan, device: str, tunings: Tunings) -> Job:
 
 
 def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
-    """The cases that each worker of a round takes, with their mode: one each, or all of one network."""
-    if not plan.shared:
-        return [((case,), mode) for case, mode in plan.picks]
-    groups: dict[tuple[str, str], list[Case]] = {}
+    """The cases that each worker of a round takes, with their mode: one each, or all of one network that may share."""
+    groups: dict[tuple[str, str, bool], list[Case]] = {}
     for case, mode in plan.picks:
-        groups.setdefault((case.group, mode), []).append(case)
-    return [(tuple(cases), mode) for (_, mode), cases in groups.items()]
+        together = plan.shared or case.small
+        groups.setdefault((case.group if together else case.id, mode, case.small), []).append(case)
+    return [(tuple(cases), mode) for (_, mode, _), cases in groups.items()]
 
 
 def _in_rounds(arms: Sequence[Job], processes: int) -> list[list[Job]]:

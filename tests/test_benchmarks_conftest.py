@@ -12,7 +12,7 @@ import pytest
 from mindspore import Tensor, float16, float32
 
 from benchmarks import conftest, timing
-from benchmarks import test_operators as timed_operators
+from benchmarks import test_peaks as timed_peaks
 from benchmarks import test_sampling as timed_sampling
 from benchmarks import test_training as timed_training
 from benchmarks import test_unet as timed_unet
@@ -28,9 +28,9 @@ MAKERS: dict[str, Callable[..., Workload]] = {
     "reverse_step": timed_sampling.reverse_step,
     "chain": timed_sampling.chain,
     "latency": timed_sampling.latency,
-    "matmul": timed_operators.matmul,
-    "convolution": timed_operators.convolution,
-    "copy": timed_operators.copy,
+    "matmul": timed_peaks.matmul,
+    "convolution": timed_peaks.convolution,
+    "copy": timed_peaks.copy,
 }
 
 
