@@ -73,9 +73,31 @@ def test_shapes_are_those_that_flow_through_the_network(name: str) -> None:
 def test_layers_without_a_cell_take_what_comes_before_and_give_what_comes_next(name: str) -> None:
     images = [layer for layer in walk(PRESETS[name]) if layer.size > 1]
     for layer, following in itertools.pairwise(images):
-        if (
-            layer.kind in ("concat", "silu")
-            or following.kind == "silu"
-            or following.name.endswith((".add", ".softmax"))
-        ):
+        gives, takes = ("concat", "silu"), ("silu", "softmax", "attention", "add")
+        if layer.kind in gives or following.kind in takes:
             assert (layer.out_channels, layer.size) == (following.in_channels, following.input_size), following.name
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_kernels_are_those_of_the_weights_and_of_pooling(name: str) -> None:
+    kernels = {
+        path.removesuffix(".weight"): parameter.shape[-1]
+        for path, parameter in UNet(PRESETS[name]).parameters_and_names()
+        if len(parameter.shape) == 4
+    }
+    for layer in walk(PRESETS[name]):
+        assert layer.kernel == kernels.get(layer.name, 2 if layer.kind == "downsample" else 1), layer.name
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_size_changes_where_the_kind_says_so(name: str) -> None:
+    factors = {"downsample": 0.5, "upsample": 2}
+    for layer in walk(PRESETS[name]):
+        assert layer.size == layer.input_size * factors.get(layer.kind, 1), layer.name
+
+
+def test_steps_in_time_become_vectors() -> None:
+    for name, rows in (("digits", 0), ("article", 1000 * 64)):
+        first = walk(PRESETS[name])[0]
+        assert (first.kind, first.in_channels, first.out_channels) == ("embedding", 1, PRESETS[name].base_channels)
+        assert (first.size, first.terms, first.parameters) == (1, 0, rows)
