@@ -54,9 +54,19 @@ class Case:
         return ",".join(self.id.partition("[")[2].rstrip("]").split(",")[:2]) or self.id
 
 
-def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int, int]) -> Iterator[Case]:
-    """The five cases of one network at one batch size, each with its number of `rounds`; `steps` of the chain."""
-    chain = {"steps": steps, "sampler": "ddim", "eta": 1.0}
+CHAIN_STEPS = {"cifar10": 4, "digits": 10}
+ROUNDS = {"cifar10": (5, 3, 5, 2, 4), "digits": (20, 6, 15, 3, 10)}
+"""Timed calls in one process: forward, training step, reverse step, chain, latency."""
+
+
+def network_cases(preset: str, batch: int) -> tuple[Case, ...]:
+    """The five cases of one of the timed networks at one batch size."""
+    return tuple(_cases(preset, batch))
+
+
+def _cases(preset: str, batch: int) -> Iterator[Case]:
+    chain = {"steps": CHAIN_STEPS[preset], "sampler": "ddim", "eta": 1.0}
+    rounds = tuple(2 * count for count in ROUNDS[preset]) if batch == 1 else ROUNDS[preset]
     network = {"preset": preset, "batch": batch}
     for name, make, work, unit, params, count in (
         ("unet_forward", "test_unet:forward", batch, "images", {}, rounds[0]),
@@ -69,9 +79,9 @@ def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int
 
 
 CASES: tuple[Case, ...] = (
-    *_cases("cifar10", 4, 4, (5, 3, 5, 2, 4)),
-    *_cases("cifar10", 1, 4, (10, 5, 10, 3, 8)),
-    *_cases("digits", 64, 10, (20, 6, 15, 3, 10)),
+    *network_cases("cifar10", 4),
+    *network_cases("cifar10", 1),
+    *network_cases("digits", 64),
 )
 
 LIBRARIES = ("numpy", "mindspore")

@@ -241,7 +241,7 @@ def nth(x: Any, i: int) -> Any:
 
 def checked_images(preset: str, batch: int) -> slice:
     """Which images of a batch are held against the reference: the last, where a shortened batch shows, or last four."""
-    return slice(batch - (1 if preset == "cifar10" else 4), batch)
+    return slice(max(0, batch - (1 if preset == "cifar10" else 4)), batch)
 
 
 @pytest.fixture(scope="session")

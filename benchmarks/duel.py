@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks import environment
 from benchmarks.arms import Arm
 from benchmarks.cases import Case
+from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
 from benchmarks.pairs import count_rounds, run_pair
 from benchmarks.resume import Earlier
@@ -186,6 +187,7 @@ class _Session:
 
     def _record(self, arm: Arm, rows: Sequence[Measurement]) -> Record:
         collected = self.seen.get(arm.label) or environment.collect(worker_variables(self.variables, arm.variables))
+        explained = layers(rows)
         return {
             "schema": SCHEMA,
             "kind": "bench",
@@ -198,6 +200,7 @@ class _Session:
             "unavailable": [],
             "peaks": {},
             "notes": list(self.notes),
+            **({"layers": explained} if explained else {}),
         }
 
     def _fits(self, cells: Group) -> bool:

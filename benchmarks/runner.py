@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import environment
 from benchmarks.cases import CASES, PEAKS, Case, select
+from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
 from benchmarks.worker import Answer, Job, run_worker, worker_variables
 
@@ -186,6 +187,7 @@ class _Session:
 
     def as_record(self) -> Record:
         """What came of it."""
+        explained = layers(self.measurements)
         return {
             "schema": SCHEMA,
             "kind": "bench",
@@ -196,6 +198,7 @@ class _Session:
             "unavailable": self.unavailable + self._never_ran(),
             "peaks": {name: {**rate, "best": max(rate.values())} for name, rate in self.rates.items()},
             "notes": self._notes(),
+            **({"layers": explained} if explained else {}),
         }
 
     def _devices(self, known: Mapping[str, str | None]) -> list[str]:

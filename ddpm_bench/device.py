@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import mindspore
 import numpy as np
@@ -50,6 +50,9 @@ MODES = ("graph", "pynative")
 
 FEW_CORES = 4
 """At most so many cores, and the runtime's spinning threads keep Python from running (see `configure`)."""
+
+JIT_LEVEL: Final = "DDPM_BENCH_JIT_LEVEL"
+JIT_LEVELS: Final = ("O0", "O1", "O2")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -189,11 +192,17 @@ class _WithoutRecompilations(logging.Filter):
 def compiled(function: Function, mode: str) -> Function:
     """The `function` or Cell as it runs in `mode`: through `mindspore.jit` for "graph", itself for "pynative".
 
-    Raises `ConfigError` for an unknown mode.
+    The environment variable `DDPM_BENCH_JIT_LEVEL` names the level, "O0", "O1" or "O2" (Ascend), if MindSpore's own
+    choice is not wanted. Raises `ConfigError` for an unknown mode or level.
     """
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
-    result: Function = mindspore.jit(function) if mode == "graph" else function
+    level = os.environ.get(JIT_LEVEL)
+    if level and level not in JIT_LEVELS:
+        raise unknown_name(JIT_LEVEL, level, JIT_LEVELS)
+    if mode != "graph":
+        return function
+    result: Function = mindspore.jit(function, jit_level=level) if level else mindspore.jit(function)
     return result
 
 

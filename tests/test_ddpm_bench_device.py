@@ -115,6 +115,19 @@ def test_unknown_mode_is_refused() -> None:
         device.compiled(Twice(), "grph")
 
 
+def test_level_of_graph_mode_is_passed_on_and_an_unknown_one_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(device.mindspore, "jit", lambda function, **options: given.append(options) or function)
+    device.compiled(Twice(), "graph")
+    monkeypatch.setenv("DDPM_BENCH_JIT_LEVEL", "O1")
+    device.compiled(Twice(), "graph")
+    device.compiled(Twice(), "pynative")
+    assert given == [{}, {"jit_level": "O1"}]
+    monkeypatch.setenv("DDPM_BENCH_JIT_LEVEL", "1")
+    with pytest.raises(ConfigError, match="DDPM_BENCH_JIT_LEVEL"):
+        device.compiled(Twice(), "graph")
+
+
 def test_whole_graph_ends_with_its_block_even_after_an_error() -> None:
     before = mindspore.get_context("mode")
     seen = []
