@@ -214,3 +214,11 @@ def test_weights_are_moved_once_whatever_the_batch() -> None:
     one, two = (total(PRESETS["digits"], "forward", batch).bytes for batch in (1, 2))
     constants = 4 * PRESETS["digits"].base_channels // 2  # the frequencies of the time embedding
     assert 2 * one - two == 4 * parameters(PRESETS["digits"]) + constants
+
+
+def test_papers_net_takes_what_the_page_says() -> None:
+    config, peaks = PRESETS["cifar10"], {"peak_flops": 190e9, "peak_bytes": 10e9}
+    assert round(least_seconds_of_pass(config, "forward", 4, **peaks), 2) == 0.30
+    assert round(least_seconds_of_pass(config, "forward", 4, peak_flops=190e9, peak_bytes=math.inf), 2) == 0.26
+    assert round(least_seconds_of_pass(config, "training", 4, **peaks), 2) == 0.87
+    assert round(least_seconds(optimiser(config), **peaks), 2) == 0.14
