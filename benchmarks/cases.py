@@ -84,18 +84,39 @@ CASES: tuple[Case, ...] = (
     *network_cases("digits", 64),
 )
 
+LIBRARIES = ("numpy", "mindspore")
+
+COPIED = 2**25
+"""Numbers of a large copy: 128 MiB of float32, several times what caches hold."""
+
 PEAKS: tuple[Case, ...] = (
-    Case("matmul[numpy]", {"size": 2048, "library": "numpy"}, "benchmarks.test_operators:matmul", 1, "products", 10),
+    *(
+        Case(f"matmul[{name}]", {"size": 2048, "library": name}, "benchmarks.test_peaks:matmul", 1, "products", 10)
+        for name in LIBRARIES
+    ),
     Case(
-        "matmul[mindspore]",
-        {"size": 2048, "library": "mindspore"},
-        "benchmarks.test_operators:matmul",
+        "convolution[mindspore]",
+        {"batch": 4, "channels": 128, "size": 32, "library": "mindspore"},
+        "benchmarks.test_peaks:convolution",
         1,
-        "products",
-        10,
+        "convolutions",
+        5,
+    ),
+    *(
+        Case(
+            f"copy[{name}]",
+            {"numbers": COPIED, "library": name},
+            "benchmarks.test_peaks:copy",
+            2 * 4 * COPIED,
+            "bytes",
+            10,
+        )
+        for name in LIBRARIES
     ),
 )
-"""What the machine can do: timed at the start and at the end of every run, with every other number held against it."""
+"""What the machine can do: timed at the start and at the end of every run, with every other number held against it.
+
+The convolution is one of the paper's CIFAR-10 net. What is copied is read and written: two bytes of traffic each."""
 
 
 def select(pattern: str | None = None, cases: Iterable[Case] = CASES) -> tuple[Case, ...]:

@@ -10,7 +10,7 @@ The record of a run, as JSON (numbers are SI: seconds, bytes, FLOP; never NaN or
      "environment": {flat: everything a number depends on, see environment.py},
      "measurements": [the fields of `Measurement`, one per case, mode, device, tuning and process],
      "unavailable": [{"device", "mode", "reason"} and, where only one case is missing, "case"],
-     "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}},
+     "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}; bytes/s where it copies},
      "notes": [sentences: what was dropped and why],
      "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured]}
 

@@ -12,7 +12,7 @@ from benchmarks.cases import Case
 from benchmarks.formats import number, seconds
 from benchmarks.measurement import Record
 from benchmarks.percentiles import Percentile
-from benchmarks.summary import Row, rows
+from benchmarks.summary import Row, bandwidth, fastest, rows
 
 
 def table(record: Record) -> Table:
@@ -62,6 +62,10 @@ def _cells(row: Row) -> list[str]:
 
 
 def _remarks(record: Record) -> Iterable[str]:
+    peaks = record.get("peaks", {})
+    products, copies = fastest(peaks), bandwidth(peaks)
+    if products and copies:
+        yield f"peaks: {number(products / 1e9)} GFLOP/s of matrix products, {number(copies / 1e9)} GB/s copied"
     for row in rows(record):
         if row.unit == "steps" and row.seconds is not None:  # a latency: its tail matters, not its mean alone
             yield f"{row.case}, {row.mode}: {'; '.join(map(_percentile, row.percentiles))}"

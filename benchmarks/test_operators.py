@@ -1,4 +1,4 @@
-"""Single operators at the U-Net's own shapes, made by the U-Net's own parts, and the machine's peak.
+"""Single operators at the U-Net's own shapes, made by the U-Net's own parts.
 
 A call runs an operator several times, each on an input of its own and each after the one before it, as the layers of a
 net follow each other: so what a call costs by itself, Python and launching, is shared among them, and no two run side
@@ -17,7 +17,7 @@ import numpy as np
 from mindspore import ParameterTuple, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from benchmarks import gates, operator_truth, roofline
+from benchmarks import gates, operator_truth
 from benchmarks.cases import Case
 from benchmarks.conftest import SEED, MindSpore, nth, placement
 from benchmarks.operator_truth import Truth
@@ -259,28 +259,6 @@ def _placement(cell: Any, machine: MindSpore) -> dict[str, str]:
     if isinstance(cell, nn.Cell) and list(cell.get_parameters()):
         return placement(cell)
     return {"device": machine.device, "dtype": str(mindspore.float32)}
-
-
-def matmul(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
-    """The machine's peak: the product of two large float32 matrices, held against a few rows of it in float64."""
-    size = case.params["size"]
-    a, b = np.random.default_rng(SEED).standard_normal((2, size, size)).astype(np.float32)
-    rows = slice(0, 8)
-    truth = operator_truth.matmul(a[rows], b)
-
-    def gate(kept: Kept) -> dict[str, Any]:
-        return [operator_truth.compare(output[rows], truth) for _, output in kept][-1]
-
-    numpy = case.params["library"] == "numpy"
-    inputs = (a, b) if numpy else (Tensor(a), Tensor(b))
-    return Workload(
-        call=np.matmul if numpy else ops.matmul,
-        prepare=lambda _: inputs,
-        fetch=np.asarray if numpy else lambda output: output.asnumpy(),
-        gate=gate,
-        flops=roofline.matmul_flops(size),
-        placement={"device": machine.device, "dtype": str(mindspore.float32)},
-    )
 
 
 def test_operators(case: Case, clock: Callable[[Case], None]) -> None:

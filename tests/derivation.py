@@ -214,7 +214,8 @@ def cell(record: Any, index: int, name: str) -> Any:
     if name in simple:
         return simple[name]
     if name == "fraction_of_peak":
-        return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith("copy"))
+        others = ("copy", "convolution")
+        return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
     spread = statistics.stdev(logs)
     if name in ("low", "high") and n >= 6:
         sign = 1 if name == "low" else -1
