@@ -260,7 +260,7 @@ _armed: list[bool] = []
 
 @dataclass(frozen=True)
 class SynchroniseProof:
-    """What `prove_synchronise` saw. Chains are medians of tries that take turns: a lucky one decides nothing."""
+    """What `prove_synchronise` saw: medians of tries that take turns, so no lucky one decides, and no neighbour."""
 
     operators: int
     seconds: float
@@ -271,17 +271,15 @@ class SynchroniseProof:
     """for `asnumpy()` of the longer chain's result after the wait, the least of all tries"""
     first_fetch: float
     """share of a chain's time that was left for `asnumpy()` after the first wait of all, which may do nothing"""
-
-    @property
-    def ratio(self) -> float:
-        """Cost of the doubled chain over that of the chain: 2 when the clock sees the work."""
-        return self.seconds_doubled / self.seconds
+    ratio: float
+    """of a doubled chain to the chains right before and after it, so that all three met the same neighbours: 2 when the
+    clock sees the work"""
 
     @property
     def holds(self) -> bool:
         """True when the work is paid for before `synchronize` returns.
 
-        The doubled chain costs 1.5 to 2.7 times the chain (2 but for what neighbours do to the half of its tries),
+        The doubled chain costs 1.5 to 2.7 times the chain (2 but for neighbours that come or go in half of the tries),
         and fetching costs less than a quarter of the chain: it would cost nearly all of it if nothing had waited. After
         the first wait, of which there is one try only, less than a half.
         """
@@ -309,13 +307,15 @@ def prove_synchronise(*, operators: int = 12, tries: int = 11) -> SynchronisePro
     first = _first_wait(operators)
     matrix = _matrix_worth_waiting_for()
     _chain(matrix, operators)
-    single, doubled, fetch = [], [], []
+    single, doubled, fetch = [_chain(matrix, operators)[0]], [], []
     for _ in range(tries):  # alternating, so that a busy neighbour meets both lengths
-        single.append(_chain(matrix, operators)[0])
         waited, fetched = _chain(matrix, 2 * operators)
         doubled.append(waited)
         fetch.append(fetched)
-    return SynchroniseProof(operators, statistics.median(single), statistics.median(doubled), min(fetch), first)
+        single.append(_chain(matrix, operators)[0])
+    ratios = [2 * d / (before + after) for d, before, after in zip(doubled, single, single[1:], strict=False)]
+    middle = statistics.median
+    return SynchroniseProof(operators, middle(single), middle(doubled), min(fetch), first, middle(ratios))
 
 
 def _first_wait(operators: int) -> float:
