@@ -182,6 +182,20 @@ def test_place_and_ratio_of_a_step_are_told_with_their_intervals() -> None:
     assert held[2] / 300 >= 0.9
 
 
+@pytest.mark.parametrize(("law", "points"), [("normal", 60), ("skewed", 60), ("ar0.5", 60), ("ar0.5", 150)])
+def test_interval_of_a_step_holds_it_whatever_the_noise(law: str, points: int) -> None:
+    """400 series, 93 % less four standard deviations."""
+    held = []
+    for series in PERCENT * noise.draw(law, (400, points), seed=11):
+        series[points // 2 :] += math.log(1.03)
+        held += [
+            one.interval[0] <= 1.03 <= one.interval[1]
+            for one in find(np.exp(series))
+            if abs(one.index - points // 2) < 10
+        ]
+    assert np.mean(held) >= 0.93 - 4 * math.sqrt(0.93 * 0.07 / len(held))
+
+
 def test_several_steps_are_found_in_order_of_time() -> None:
     series = PERCENT * noise.draw("normal", (120,), seed=6)
     series[40:] += math.log(1.05)
