@@ -6,10 +6,15 @@ looked at before each round: what does not fit any more is dropped, what matters
 begun, so that arms differ by one process at most. What was dropped is said in the record's notes.
 
 The machine's peak is measured at the start and at the end; the first worker also says which devices there are.
+
+What a worker delivered is handed on when it ends, so that an interrupted run loses the worker in flight at most, and
+can be taken up again (`resume.py`): workers that delivered are not run again, and a budget is one of the new attempt.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import time
@@ -18,10 +23,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks import environment
+from benchmarks import environment, shortfall
 from benchmarks.cases import CASES, PEAKS, Case, select
 from benchmarks.layer_times import layers
-from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
+from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, measurements, now
+from benchmarks.peaks import Peaks
+from benchmarks.resume import Sweep
 from benchmarks.worker import Answer, Job, run_worker, worker_variables
 
 MODES = ("graph", "pynative")
@@ -37,6 +44,11 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 
 OnProgress = Callable[[int, int, float, str], None]
 """Called with workers done, workers in all, seconds left, and what runs now."""
+
+OnRows = Callable[[Record], None]
+"""Called after each worker with a record of the run that has the worker's rows alone: none, where it timed the peak."""
+
+UNFINISHED = "the run had not ended when this was stored"
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,17 @@ class Plan:
     shared: bool = False
     """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
     peaks: tuple[Case, ...] = PEAKS
+
+    def as_record(self, tunings: Iterable[str]) -> Record:
+        """What is measured under these `tunings`, as JSON: the same command has the same, and any budget may do it."""
+        parameters = [[case.id, case.params, case.rounds] for case, _ in self.picks]
+        return {
+            "workers": [{"mode": mode, "cases": [case.id for case in cases]} for cases, mode in _grouped(self)],
+            "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+            "devices": list(self.devices) if self.devices else None,
+            "tunings": list(tunings),
+            "processes": self.processes,
+        }
 
 
 def plan(
@@ -122,6 +145,8 @@ def run(
     reference: str,
     tunings: Tunings | None = None,
     on_progress: OnProgress | None = None,
+    on_rows: OnRows | None = None,
+    earlier: Sweep | None = None,
     variables: Mapping[str, str] | None = None,
     timeout: float = WORKER_SECONDS,
 ) -> Record:
@@ -129,10 +154,10 @@ def run(
 
     `reference`: "module:function" of the network's float64 reference, which every worker holds its outputs against.
     `tunings`: settings to measure under, by default "stock", which sets nothing. `variables`: of the workers, by
-    default this process's own.
+    default this process's own. `earlier`: what an interrupted run of this plan had measured, to go on from.
 
-    Raises `BenchmarkError` when variables are set that would disguise the measurement. A worker that dies or takes
-    longer than `timeout` seconds becomes the reason in its rows.
+    Raises `BenchmarkError` when variables are set that would disguise the measurement, and when `earlier` was measured
+    in another environment. A worker that dies or takes longer than `timeout` seconds becomes the reason in its rows.
     """
     settings = dict(tunings or {"stock": {}})
     inherited = dict(os.environ if variables is None else variables)
@@ -140,7 +165,11 @@ def run(
         environment.refuse_disguises(worker_variables(inherited, setting))
     owned = {name for setting in settings.values() for name in setting}
     base = {name: value for name, value in inherited.items() if name not in owned}
-    session = _Session(plan, reference, settings, base, on_progress or (lambda *_: None), timeout)
+    around = {**environment.collect(base), **_spelled_out(settings)}
+    callbacks = (on_progress or (lambda *_: None), on_rows or (lambda _: None))
+    session = _Session(plan, reference, settings, base, around, *callbacks, timeout, Peaks(plan.peaks, settings))
+    if earlier:
+        session.take_up(earlier)
     session.go()
     return session.as_record()
 
@@ -154,13 +183,20 @@ class _Session:
     tunings: Tunings
     variables: Mapping[str, str]
     """of the workers, but for those that tell the tunings apart"""
+    environment: environment.Environment
     on_progress: OnProgress
+    on_rows: OnRows
     timeout: float
+    peaks: Peaks
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: str = field(default_factory=now)
     started: float = 0.0
+    ended: str | None = None
+    interruptions: list[str] = field(default_factory=list)
+    devices: list[str] | None = None
+    """to measure on; None until the first worker has said which there are"""
     measurements: list[Measurement] = field(default_factory=list)
     unavailable: list[dict[str, str]] = field(default_factory=list)
-    rates: dict[str, dict[str, float]] = field(default_factory=dict)
-    """peak: name to "start" and "end", in FLOP/s or bytes/s"""
     spent: dict[Any, float] = field(default_factory=dict)
     """arm to the seconds its last worker took"""
     waiting: list[Job] = field(default_factory=list)
@@ -168,40 +204,71 @@ class _Session:
     dropped: list[Job] = field(default_factory=list)
     done: int = 0
 
+    def take_up(self, earlier: Sweep) -> None:
+        """Begin where an interrupted run ended."""
+        earlier.refuse_another(self.environment)
+        record = earlier.record
+        self.identity, self.created, self.ended = record["session"], record["created"], record.get("ended")
+        self.measurements = measurements(record)
+        self.devices = record.get("devices")
+        self.unavailable = [row for row in record["unavailable"] if "case" not in row]
+        self.peaks.take_up(record["peaks"])
+        self.interruptions = [*record["interruptions"], *([] if earlier.finished else [earlier.sentence])]
+
     def go(self) -> None:
-        """The peak, every arm in rounds, the peak again."""
+        """The peak, every arm in rounds, the peak again; of it what has not been done."""
         self.started = time.perf_counter()
-        self.waiting = [_peak_job(self.plan, "CPU", self.tunings)] * 2
-        devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
-        elsewhere = [device for device in devices if device != "CPU"]
-        rounds = _in_rounds(self._arms(devices), self.plan.processes)
-        self.waiting += [_peak_job(self.plan, device, self.tunings) for device in elsewhere for _ in range(2)]
-        self.waiting += [job for jobs in rounds for job in jobs]
-        for device in elsewhere:
-            self._measure_peak(device, "start")
+        if self.devices is None:
+            self.waiting = [self.peaks.job("CPU")]
+            self.devices = self._find_devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
+            self._keep()
+        rounds = self._missing(self.devices)
+        if any(rounds):  # what was measured at an end is followed by more
+            self.peaks.forget_end()
+        elif self.ended:
+            return
+        self.ended = None
+        elsewhere = [device for device in self.devices if device != "CPU"]
+        starts = [device for device in elsewhere if not self.peaks.known(device, "start")]
+        ends = [device for device in ("CPU", *elsewhere) if not self.peaks.known(device, "end")]
+        self.waiting = [*map(self.peaks.job, (*starts, *ends)), *(job for jobs in rounds for job in jobs)]
+        self._measure_peaks(starts, "start")
         for i, jobs in enumerate(rounds):
             self._measure_round(jobs, reverse=i % 2 == 1)
-        for device in ("CPU", *elsewhere):
-            self._measure_peak(device, "end")
+        self._measure_peaks(ends, "end")
+        self.ended = now()
+        self._keep()
         self.on_progress(self.done, self.done, 0.0, "done")
 
     def as_record(self) -> Record:
         """What came of it."""
         explained = layers(self.measurements)
+        return {**self._record(self.measurements), **({"layers": explained} if explained else {})}
+
+    def _record(self, rows: Sequence[Measurement]) -> Record:
+        """What is known of the run, with these `rows` of it."""
+        left_out = (self.dropped, self.plan.processes, self.plan.budget)
         return {
             "schema": SCHEMA,
             "kind": "bench",
-            "created": now(),
-            "session": uuid.uuid4().hex,
-            "environment": {**environment.collect(self.variables), **_spelled_out(self.tunings)},
-            "measurements": [row.as_record() for row in self.measurements],
-            "unavailable": self.unavailable + self._never_ran(),
-            "peaks": {name: {**rate, "best": max(rate.values())} for name, rate in self.rates.items()},
-            "notes": self._notes(),
-            **({"layers": explained} if explained else {}),
+            "created": self.created,
+            "session": self.identity,
+            "plan": self.plan.as_record(self.tunings),
+            **({} if self.devices is None else {"devices": self.devices}),
+            **({"ended": self.ended} if self.ended else {}),
+            "interruptions": list(self.interruptions),
+            "environment": self.environment,
+            "measurements": [row.as_record() for row in rows],
+            "unavailable": self.unavailable + shortfall.never_ran(*left_out),
+            "peaks": self.peaks.as_record(),
+            "notes": [*self.interruptions, *shortfall.notes(*left_out), *([] if self.ended else [UNFINISHED])],
         }
 
-    def _devices(self, known: Mapping[str, str | None]) -> list[str]:
+    def _keep(self, rows: Sequence[Measurement] = ()) -> None:
+        self.measurements += rows
+        self.on_rows(self._record(rows))
+
+    def _find_devices(self, known: Mapping[str, str | None]) -> list[str]:
         """The devices to measure on; for each other one that was wanted, rows in `unavailable`."""
         wanted = self.plan.devices or tuple(known)
         reasons = {device: known.get(device, "unavailable: the framework does not know it") for device in wanted}
@@ -223,6 +290,20 @@ class _Session:
             for cases, mode in _grouped(self.plan)
         ]
 
+    def _missing(self, devices: Sequence[str]) -> list[list[Job]]:
+        """The workers of each round that have not delivered; how long others of their arms took is remembered."""
+        there = {(*row.cell, row.process): row for row in self.measurements}
+        rounds: list[list[Job]] = []
+        for jobs in _in_rounds(self._arms(devices), self.plan.processes):
+            rounds.append([])
+            for job in jobs:
+                row = there.get((job.cases[0].id, job.device, job.mode, job.tuning, job.process))
+                if row is None:
+                    rounds[-1].append(job)
+                elif row.split:
+                    self.spent[job.arm] = sum(row.split.values())
+        return rounds
+
     def _measure_round(self, jobs: Sequence[Job], *, reverse: bool) -> None:
         """One process of every arm for which the budget has room; of none once an earlier round had to drop one."""
         left = 0.0 if self.dropped else self._left()
@@ -235,7 +316,7 @@ class _Session:
                 self._drop(job)
         for job in reversed(fitting) if reverse else fitting:
             if self._left() > self._at_least(job):
-                self.measurements += self._run(job, min(self.timeout, self._left())).measurements
+                self._keep(self._run(job, min(self.timeout, self._left())).measurements)
             else:
                 self._drop(job)
 
@@ -247,15 +328,15 @@ class _Session:
         self.waiting.remove(job)
         self.dropped.append(job)
 
+    def _measure_peaks(self, devices: Iterable[str], moment: str) -> None:
+        for device in devices:
+            self._measure_peak(device, moment)
+            self._keep()
+
     def _measure_peak(self, device: str, moment: str) -> dict[str, Any]:
         """Time the peak of a device at the `moment` "start" or "end"; what the worker saw of the machine."""
-        answer = self._run(_peak_job(self.plan, device, self.tunings), self.timeout)
-        for row in answer.measurements:
-            amount = row.work if row.unit == "bytes" else row.flops
-            if row.invalid is None and amount:
-                name = row.case if device == "CPU" else f"{row.case} on {device}"
-                fastest = amount / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
-                self.rates.setdefault(name, {})[moment] = fastest
+        answer = self._run(self.peaks.job(device), self.timeout)
+        self.peaks.add(answer.measurements, device, moment)
         return answer.seen
 
     def _run(self, job: Job, allowed: float) -> Answer:
@@ -273,7 +354,7 @@ class _Session:
             worker_variables(self.variables, self.tunings.get(job.tuning, {})),
             reference=self.reference,
             timeout=allowed,
-            late=_too_late(allowed, self.timeout, self.plan.budget),
+            late=shortfall.too_late(allowed, self.timeout, self.plan.budget),
             on_heartbeat=report,
         )
         self.spent[job.arm] = answer.seconds
@@ -288,38 +369,12 @@ class _Session:
 
     @property
     def _peak_seconds(self) -> float:
-        return self.spent[_peak_job(self.plan, "CPU", self.tunings).arm]
+        return self.spent.get(self.peaks.job("CPU").arm, FIRST_GUESS)
 
     def _expected(self, job: Job) -> float:
         """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""
         average = sum(self.spent.values()) / len(self.spent) if self.spent else FIRST_GUESS
         return self.spent.get(job.arm, average)
-
-    def _never_ran(self) -> list[dict[str, str]]:
-        """A row for every case that got no process at all."""
-        return [
-            {"device": job.device, "mode": job.mode, "case": case.id, "reason": _used_up(self.plan.budget)}
-            for job in self.dropped
-            for case in job.cases
-            if job.process == 0
-        ]
-
-    def _notes(self) -> list[str]:
-        """One sentence for every arm that got fewer processes than planned."""
-        ran: dict[Any, int] = {}
-        for job in self.dropped:
-            ran[job.arm] = min(job.process, ran.get(job.arm, job.process))
-        return [
-            f"{', '.join(cases)} in {mode} mode on {device} ({tuning}) ran in {count} of {self.plan.processes} "
-            f"processes, because {_used_up(self.plan.budget)}"
-            for (cases, device, mode, tuning), count in ran.items()
-        ]
-
-
-def _peak_job(plan: Plan, device: str, tunings: Tunings) -> Job:
-    """The peak, under the run's last setting: a convolution stuck in a reference loop is no peak. NumPy is for CPUs."""
-    cases = tuple(case for case in plan.peaks if device == "CPU" or case.params.get("library") != "numpy")
-    return Job(cases, device, "pynative", list(tunings)[-1], 0)
 
 
 def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
@@ -342,14 +397,3 @@ def _spelled_out(tunings: Tunings) -> dict[str, str]:
         f"tuning.{name}": " ".join(f"{key}={value}" for key, value in sorted(setting.items()) if value is not None)
         for name, setting in tunings.items()
     }
-
-
-def _used_up(budget: float | None) -> str:
-    return f"the budget of {budget:g} s was used up"
-
-
-def _too_late(allowed: float, timeout: float, budget: float | None) -> str:
-    """Why a worker is stopped after the seconds it is `allowed`."""
-    if allowed < timeout:
-        return f"it was stopped after {allowed:.0f} s because {_used_up(budget)}"
-    return f"it was stopped after {timeout:.0f} s, longer than a worker may take"
