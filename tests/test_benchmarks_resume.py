@@ -253,9 +253,12 @@ def test_interrupted_sweep_says_in_the_store_that_it_had_not_ended(tmp_path: Pat
     assert "ended" not in stored
 
 
-def test_finished_sweep_measures_nothing_more(tmp_path: Path, workers: Workers) -> None:
+def test_finished_sweep_measures_nothing_more(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = sweep(tmp_path)
     workers.jobs.clear()
+    monkeypatch.setattr(runner, "now", lambda: "2099-01-01T00:00:00+00:00")
     assert sweep(tmp_path) == first
     assert workers.jobs == []
 
