@@ -78,7 +78,7 @@ class Sweep:
     workers: int
     """that delivered"""
     left_out: int
-    """measurements of workers that were not stored whole"""
+    """number of measurements whose worker was not stored whole"""
     finished: bool
     """whether it ended and lacks no worker: one whose budget was used up may lack some"""
 
@@ -88,13 +88,17 @@ class Sweep:
         begun = self.record["created"]
         if self.finished:
             return f"found the run begun at {begun}, which has ended: nothing is left to measure"
-        return f"found the run begun at {begun}, which ended early after {self.workers} workers"
+        return f"found the run begun at {begun}, which ended early after {self._delivered}"
 
     @property
     def sentence(self) -> str:
         """That it is gone on with now, for its record."""
-        parts = f"; {self.left_out} of a worker that was not stored whole were left out" if self.left_out else ""
-        return f"this run ended early after {self.workers} workers and was gone on with at {now()}{parts}"
+        parts = f"; left out because its worker was not stored whole: {self.left_out}" if self.left_out else ""
+        return f"this run ended early after {self._delivered} and was gone on with at {now()}{parts}"
+
+    @property
+    def _delivered(self) -> str:
+        return f"{self.workers} worker{'s' if self.workers != 1 else ''}"
 
     def refuse_another(self, around: Mapping[str, object]) -> None:
         """Raise `BenchmarkError` when the environment is no longer that of the sweep: code, packages or machine."""

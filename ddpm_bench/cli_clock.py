@@ -91,7 +91,9 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
-    if resume and (self_test or not history):
+    if resume and self_test:
+        return complain("a self-test is not stored and cannot be gone on with: leave out --resume", 3)
+    if resume and not history:
         return complain("--resume goes on with what `bench --history` stored: give --history as before", 3)
     output_files(json_file)
     if history:

@@ -166,10 +166,17 @@ def test_notes_at_the_end_of_a_comparison_are_stored(tmp_path: Path, workers: Wo
     assert told.endswith("ended after 2 pairs, because the budget of 1 s was used up")
 
 
-@pytest.mark.parametrize("rest", [[], ["--against", "."], ["--history", "store", "--self-test"]])
-def test_resume_without_a_store_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], workers: Workers, rest: list[str]
+@pytest.mark.parametrize(
+    ("rest", "sentence"),
+    [
+        ([], "--resume goes on with what `bench --history` stored: give --history as before"),
+        (["--against", "."], "--resume goes on with what `bench --history` stored: give --history as before"),
+        (["--history", "s", "--self-test"], "a self-test is not stored and cannot be gone on with: leave out --resume"),
+    ],
+)
+def test_resume_of_what_is_not_stored_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], workers: Workers, rest: list[str], sentence: str
 ) -> None:
     assert run(*ONE, "--resume", *rest) == 3
-    assert told(capsys) == ["ddpm-bench: --resume goes on with what `bench --history` stored: give --history as before"]
+    assert told(capsys) == [f"ddpm-bench: {sentence}"]
     assert workers.begun == 0
