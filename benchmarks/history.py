@@ -32,7 +32,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import CODE_KEYS
-from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, parse_json
+from benchmarks.layer_times import layers
+from benchmarks.measurement import (
+    SCHEMA,
+    BenchmarkError,
+    Measurement,
+    Record,
+    check_record,
+    measurements,
+    parse_json,
+)
 
 LOCK_SECONDS = 30
 """How long a writer waits for another one: appending takes milliseconds."""
@@ -224,7 +233,13 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
             record["measurements"].append(line["measurement"])
         else:
             record.update(_run(line, environment))
-    return [check_record(record, source=str(path)) for record in records.values()]
+    return [_explained(check_record(record, source=str(path))) for record in records.values()]
+
+
+def _explained(record: Record) -> Record:
+    """The `record` with its layers, which follow from its rows and are not stored."""
+    found = layers(measurements(record))
+    return {**record, "layers": found} if found else record
 
 
 def _standing(lines: Iterable[Record]) -> list[Record]:

@@ -18,7 +18,7 @@ from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, File, Folder, complain, mode_option, modes_of, say, sentences_of
 
 if TYPE_CHECKING:
-    from benchmarks.runner import Plan
+    from benchmarks.plans import Plan
 
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
@@ -82,7 +82,7 @@ def bench(
     """
     from rich.console import Console
 
-    from benchmarks import runner, selection, summary, terminal
+    from benchmarks import plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
 
     chosen = selection.choose(only, batches=batches, layers=layers)
@@ -99,7 +99,7 @@ def bench(
     if history:
         output_folder(history)
     with sentences_of(BenchmarkError):
-        plan = runner.plan(
+        plan = plans.plan(
             chosen if only or batches or layers else None,
             devices=devices,
             modes=modes_of(mode),

@@ -23,6 +23,7 @@ from benchmarks.cases import Case
 from benchmarks.duel import Bout, fight
 from benchmarks.environment import CODE_KEYS
 from benchmarks.measurement import BenchmarkError, Record, from_record, measurements
+from benchmarks.plans import Plan
 from benchmarks.resume import find, find_sweep
 from benchmarks.worker import Answer, Job
 
@@ -134,7 +135,7 @@ def test_other_code_than_before_is_refused(tmp_path: Path, fake_pairs: Pairs) ->
         go(tmp_path)
 
 
-SWEEP = runner.Plan(
+SWEEP = Plan(
     tuple((case(name), "graph") for name in ("a[x]", "b[x]", "c[y]")),
     processes=3,
     shared=True,
@@ -170,7 +171,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
     return fake
 
 
-def sweep(store: Path, *, die_after: int | None = None, plan: runner.Plan = SWEEP, **variables: str) -> Record:
+def sweep(store: Path, *, die_after: int | None = None, plan: Plan = SWEEP, **variables: str) -> Record:
     """The sweep, resumed if it can be; with `die_after` this process is killed after so many appends."""
     appended = 0
 

@@ -1,4 +1,7 @@
-"""`bench` when it is interrupted and gone on with, from the command line; fake workers, a real store."""
+"""The verb `bench`: how it is interrupted and gone on with, and what a person can get wrong.
+
+Workers are fake, the store is real.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import pytest
 from benchmarks import arms, duel, environment, history, runner
 from benchmarks.measurement import Measurement, invalid_measurement, measurements
 from benchmarks.worker import Answer, Job
-from ddpm_bench import cli
+from ddpm_bench import cli, remedy
 
 ONE = ("bench", "--only", "unet_forward[digits,b64]", "--mode", "graph", "--tuning", "stock")
 
@@ -180,3 +183,45 @@ def test_resume_of_what_is_not_stored_is_one_sentence(
     assert run(*ONE, "--resume", *rest) == 3
     assert told(capsys) == [f"ddpm-bench: {sentence}"]
     assert workers.begun == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--jit-level", "O1"], 2, "--jit-level is of graph mode only: give --mode graph with it"),
+        (["--jit-level", "O9", "--mode", "graph"], 2, "O9"),
+        (["--batch", "0"], 2, "--batch"),
+        (["--against", ".", "--tuning", "both"], 2, "a comparison runs under one setting"),
+        (
+            ["--against", ".", "--mode", "graph", "--jit-level", "O0", "--jit-level", "O1"],
+            2,
+            "under one setting, not 2",
+        ),
+        (["--only", "unet_fourward*"], 3, "no case matches 'unet_fourward*'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both: dict[str, Any] = {"stock": {}, "tuned": {}}
+    monkeypatch.setattr(remedy, "settings", lambda tuning, _=None: both if tuning == "both" else {tuning: {}})
+    assert run("bench", *arguments) == code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert sentence in said
+
+
+def test_levels_of_graph_mode_are_settings_of_their_own(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remedy, "settings", lambda tuning, _=None: {tuning: {}})
+    levels = ("--processes", "3", "--jit-level", "O0", "--jit-level", "O1")
+    assert run(*ONE, *levels, "--json", tmp_path / "levels.json") == 0
+    record = json.loads((tmp_path / "levels.json").read_text())
+    assert {row["params"]["tuning"] for row in record["measurements"]} == {"stock, O0", "stock, O1"}
+    assert record["environment"]["tuning.stock, O1"] == "DDPM_BENCH_JIT_LEVEL=O1"
+    assert workers.begun == 6 + 2, "with the peak at the start and at the end"
+
+
+def test_layers_are_listed_with_the_case_they_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "--only", "unet_forward[digits,*]", "--layers", "--list") == 0
+    assert "1 cases, and 44 of single operators" in capsys.readouterr().out
