@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import full_record
 import pytest
 
 from benchmarks import history
 from benchmarks.history import append, read
-from benchmarks.measurement import BenchmarkError
+from benchmarks.layer_times import layers
+from benchmarks.measurement import BenchmarkError, measurements
 
 
 def row(case: str = "x", process: int = 0, seconds: float = 1.0) -> dict[str, Any]:
@@ -99,6 +101,15 @@ def test_store_of_before_runs_grew_still_reads(tmp_path: Path) -> None:
     (tmp_path / "0123456789abcdef.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (found,) = read(tmp_path).records
     assert found == {**record(rows=1), "peaks": {}, "unavailable": []}
+
+
+def test_layers_follow_from_the_rows_and_are_not_stored(tmp_path: Path) -> None:
+    whole = {**record(), "measurements": full_record.operators(1)}
+    found = layers(measurements(whole))
+    assert found
+    path = append(tmp_path, {**whole, "layers": found})
+    assert b'"layers":' not in path.read_bytes()
+    assert read(tmp_path).records == [{**whole, "layers": found}]
 
 
 def test_what_was_stored_is_never_rewritten(tmp_path: Path) -> None:
