@@ -150,6 +150,9 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return len(
             {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
         )
+    if what == "compile":
+        found = [r for r in _cells(value)[path[0]][1] if r["params"].get("compile_cache") == path[1]]
+        return statistics.median(row["split"]["compile"] for row in found)
     return {"cell": cell, "layer": layer, "percentile": percentile, "explained": explained}[what](value, *path)
 
 
