@@ -58,6 +58,74 @@ def layers(record: Record) -> list[LayerRow]:
     ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Kind:
+    """All layers of one kind in a forward pass."""
+
+    kind: str
+    layers: int
+    seconds: float
+    """of all of them together"""
+    flops: int
+    bytes: int
+
+    @property
+    def rate(self) -> float | None:
+        """Counted operations a second."""
+        return self.flops / self.seconds if self.flops else None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A forward pass and what it consists of."""
+
+    case: str
+    where: str
+    kinds: tuple[Kind, ...]
+    """the slowest first"""
+    whole: float | None
+    """seconds of a call of the whole, None where it was not measured"""
+
+    @property
+    def parts(self) -> float:
+        """Seconds of all layers, each by itself."""
+        return sum(kind.seconds for kind in self.kinds)
+
+    @property
+    def between(self) -> float | None:
+        """Seconds that the whole takes and no layer accounts for; negative where fusing saves more than it costs."""
+        return None if self.whole is None else self.whole - self.parts
+
+
+def explanations(record: Record) -> list[Explanation]:
+    """What each forward pass consists of whose layers a bench `record` has."""
+    found: dict[tuple[str, str], dict[str, Kind]] = {}
+    for row in layers(record):
+        kinds = found.setdefault((row.case, row.where), {})
+        old = kinds.get(row.kind, Kind(row.kind, 0, 0.0, 0, 0))
+        kinds[row.kind] = Kind(
+            row.kind,
+            old.layers + 1,
+            old.seconds + row.seconds,
+            old.flops + (row.flops or 0),
+            old.bytes + (row.bytes or 0),
+        )
+    whole = _whole(record)
+    return [
+        Explanation(*owner, tuple(sorted(kinds.values(), key=lambda kind: -kind.seconds)), whole.get(owner))
+        for owner, kinds in found.items()
+    ]
+
+
+def _whole(record: Record) -> dict[tuple[str, str], float]:
+    """Seconds of each case and setting: the median over its processes' values."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in measurements(record):
+        if row.invalid is None:
+            values.setdefault((row.case, ", ".join(row.cell[1:])), []).append(row.value)
+    return {cell: statistics.median(found) for cell, found in values.items()}
+
+
 def _owner(entry: Record) -> tuple[str, str]:
     return str(entry["case"]), ", ".join(str(entry.get(key)) for key in ("device", "mode", "tuning"))
 

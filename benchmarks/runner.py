@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import environment
 from benchmarks.cases import CASES, PEAKS, Case, select
+from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
 from benchmarks.worker import Answer, Job, run_worker, worker_variables
 
@@ -159,7 +160,7 @@ class _Session:
     measurements: list[Measurement] = field(default_factory=list)
     unavailable: list[dict[str, str]] = field(default_factory=list)
     rates: dict[str, dict[str, float]] = field(default_factory=dict)
-    """peak: name to "start" and "end", in FLOP/s"""
+    """peak: name to "start" and "end", in FLOP/s or bytes/s"""
     spent: dict[Any, float] = field(default_factory=dict)
     """arm to the seconds its last worker took"""
     waiting: list[Job] = field(default_factory=list)
@@ -170,11 +171,11 @@ class _Session:
     def go(self) -> None:
         """The peak, every arm in rounds, the peak again."""
         self.started = time.perf_counter()
-        self.waiting = [_peak_job(self.plan, "CPU")] * 2
+        self.waiting = [_peak_job(self.plan, "CPU", self.tunings)] * 2
         devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
         elsewhere = [device for device in devices if device != "CPU"]
         rounds = _in_rounds(self._arms(devices), self.plan.processes)
-        self.waiting += [_peak_job(self.plan, device) for device in elsewhere for _ in range(2)]
+        self.waiting += [_peak_job(self.plan, device, self.tunings) for device in elsewhere for _ in range(2)]
         self.waiting += [job for jobs in rounds for job in jobs]
         for device in elsewhere:
             self._measure_peak(device, "start")
@@ -186,6 +187,7 @@ class _Session:
 
     def as_record(self) -> Record:
         """What came of it."""
+        explained = layers(self.measurements)
         return {
             "schema": SCHEMA,
             "kind": "bench",
@@ -196,6 +198,7 @@ class _Session:
             "unavailable": self.unavailable + self._never_ran(),
             "peaks": {name: {**rate, "best": max(rate.values())} for name, rate in self.rates.items()},
             "notes": self._notes(),
+            **({"layers": explained} if explained else {}),
         }
 
     def _devices(self, known: Mapping[str, str | None]) -> list[str]:
@@ -246,11 +249,12 @@ class _Session:
 
     def _measure_peak(self, device: str, moment: str) -> dict[str, Any]:
         """Time the peak of a device at the `moment` "start" or "end"; what the worker saw of the machine."""
-        answer = self._run(_peak_job(self.plan, device), self.timeout)
+        answer = self._run(_peak_job(self.plan, device, self.tunings), self.timeout)
         for row in answer.measurements:
-            if row.invalid is None and row.flops:
+            amount = row.work if row.unit == "bytes" else row.flops
+            if row.invalid is None and amount:
                 name = row.case if device == "CPU" else f"{row.case} on {device}"
-                fastest = row.flops / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
+                fastest = amount / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
                 self.rates.setdefault(name, {})[moment] = fastest
         return answer.seen
 
@@ -284,7 +288,7 @@ class _Session:
 
     @property
     def _peak_seconds(self) -> float:
-        return self.spent[_peak_job(self.plan, "CPU").arm]
+        return self.spent[_peak_job(self.plan, "CPU", self.tunings).arm]
 
     def _expected(self, job: Job) -> float:
         """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""
@@ -312,20 +316,19 @@ class _Session:
         ]
 
 
-def _peak_job(plan: Plan, device: str) -> Job:
-    """The peak, nothing tuned: it is the machine's. NumPy computes on the CPU only."""
+def _peak_job(plan: Plan, device: str, tunings: Tunings) -> Job:
+    """The peak, under the run's last setting: a convolution stuck in a reference loop is no peak. NumPy is for CPUs."""
     cases = tuple(case for case in plan.peaks if device == "CPU" or case.params.get("library") != "numpy")
-    return Job(cases, device, "pynative", "stock", 0)
+    return Job(cases, device, "pynative", list(tunings)[-1], 0)
 
 
 def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
-    """The cases that each worker of a round takes, with their mode: one each, or all of one network."""
-    if not plan.shared:
-        return [((case,), mode) for case, mode in plan.picks]
-    groups: dict[tuple[str, str], list[Case]] = {}
+    """The cases that each worker of a round takes, with their mode: one each, or all of one network that may share."""
+    groups: dict[tuple[str, str, bool], list[Case]] = {}
     for case, mode in plan.picks:
-        groups.setdefault((case.group, mode), []).append(case)
-    return [(tuple(cases), mode) for (_, mode), cases in groups.items()]
+        together = plan.shared or case.small
+        groups.setdefault((case.group if together else case.id, mode, case.small), []).append(case)
+    return [(tuple(cases), mode) for (_, mode, _), cases in groups.items()]
 
 
 def _in_rounds(arms: Sequence[Job], processes: int) -> list[list[Job]]:

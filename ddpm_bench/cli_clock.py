@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
 
+JIT_LEVEL = "DDPM_BENCH_JIT_LEVEL"
+"""Variable that names graph mode's level (`device.compiled`)."""
+
+Setting = tuple[str, Mapping[str, str | None]]
+"""Name and variables; None unsets one."""
+
+Tunings = Mapping[str, Mapping[str, str | None]]
+"""Settings by name."""
+
 
 @click.command()
 @click.option("--only", metavar="PATTERN", help='Cases whose id matches, such as "unet_*".')
@@ -30,6 +39,9 @@ REFERENCE = "verification.oracle_network:predict"
 @mode_option
 @click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
 @click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Other batch sizes; may be repeated.")
+@click.option("--layers", is_flag=True, help="Also time every part of a forward pass by itself.")
+@click.option("--jit-level", "levels", multiple=True, type=click.Choice(["O0", "O1", "O2"]), help="Of graph mode.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
 @click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
 @click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
@@ -46,6 +58,9 @@ def bench(
     mode: str,
     tuning: str,
     processes: int | None,
+    batches: tuple[int, ...],
+    layers: bool,
+    levels: tuple[str, ...],
     quick: bool,
     against: Path | None,
     effect: float,
@@ -65,11 +80,11 @@ def bench(
     """
     from rich.console import Console
 
-    from benchmarks import cases, runner, summary, terminal
     from benchmarks import history as store
+    from benchmarks import runner, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
 
-    chosen = cases.select(only)
+    chosen = selection.choose(only, batches=batches, layers=layers)
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     if list_only:
@@ -82,30 +97,33 @@ def bench(
         output_folder(history)
     with sentences_of(BenchmarkError):
         plan = runner.plan(
-            chosen if only else None,
+            chosen if only or batches or layers else None,
             devices=devices,
             modes=modes_of(mode),
             processes=processes,
             extent="quick" if quick else "full",
             budget=budget,
         )
+        tunings = settings(tuning, mode, levels)
         if self_test:
-            return self_tested(plan, tuning, effect, trials, json_file)
+            return self_tested(plan, one_of(tunings), effect, trials, json_file)
         if against:
-            return compared(plan, against, tuning, effect, processes, json_file, history, resume=resume)
-        record = timed(plan, tuning)
+            return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
+        record = timed(plan, tunings)
         if json_file:
             write_record(json_file, record)
         if history:
             say(f"added to {store.append(history, record)}")
-    Console().print(terminal.table(record))
+    console = Console()
+    for table in (terminal.table(record), *terminal.explained(record)):
+        console.print(table)
     return summary.exit_code(record)
 
 
 def compared(
     plan: Plan,
     against: Path,
-    tuning: str,
+    setting: Setting,
     effect: float,
     pairs: int | None,
     json_file: Path | None,
@@ -121,7 +139,7 @@ def compared(
     from benchmarks.measurement import write_record
     from benchmarks.resume import find
 
-    name, variables = one_setting(tuning)
+    name, variables = setting
     sides = (
         arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
         arms.Arm("new", variables=variables, tuning=name),
@@ -159,12 +177,12 @@ def compared(
     return comparison.exit_code(result)
 
 
-def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: Path | None) -> int:
+def self_tested(plan: Plan, setting: Setting, effect: float, trials: int, json_file: Path | None) -> int:
     """Plant slowdowns and none in the first case of the plan and print which were noticed; 4 if the clock errs."""
     from benchmarks import proof
     from benchmarks.measurement import write_record
 
-    name, variables = one_setting(tuning)
+    name, variables = setting
     case, mode = plan.picks[0]
 
     def keep(record: dict[str, Any]) -> None:
@@ -179,13 +197,32 @@ def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: 
     return proof.exit_code(record)
 
 
-def one_setting(tuning: str) -> tuple[str, dict[str, str | None]]:
-    """The name and the variables of a setting. Raises `ConfigError` for more than one."""
+def settings(tuning: str, mode: str = "both", levels: tuple[str, ...] = ()) -> Tunings:
+    """The variables of every setting to measure under, by name: each tuning, at each of graph mode's `levels`.
+
+    Raises `ConfigError` for levels in another mode.
+    """
     from ddpm_bench import remedy
 
-    if tuning == "both":
-        raise ConfigError("a comparison runs under one setting, not both: give --tuning tuned or --tuning stock")
-    return tuning, remedy.settings(tuning, say)[tuning]
+    if levels and mode != "graph":
+        raise ConfigError("--jit-level is of graph mode only: give --mode graph with it")
+    known = remedy.settings(tuning, say)
+    if not levels:
+        return known
+    return {
+        f"{name}, {level}": {**variables, JIT_LEVEL: level} for name, variables in known.items() for level in levels
+    }
+
+
+def one_of(tunings: Tunings) -> Setting:
+    """The name and the variables of the only setting. Raises `ConfigError` where there are several."""
+    if len(tunings) > 1:
+        raise ConfigError(
+            f"a comparison runs under one setting, not {len(tunings)}: give --tuning tuned or --tuning stock, and "
+            "--jit-level once"
+        )
+    (setting,) = tunings.items()
+    return setting
 
 
 @contextlib.contextmanager
@@ -197,13 +234,12 @@ def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
         yield lambda done, total, left, _: report(Progress(done, total, left))
 
 
-def timed(plan: Plan, tuning: str) -> dict[str, Any]:
+def timed(plan: Plan, tunings: Tunings) -> dict[str, Any]:
     """The record of a run of the clock, with a progress bar."""
     from benchmarks import runner
-    from ddpm_bench import remedy
 
     with progressing("timing") as on_progress:
-        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=on_progress)
+        return runner.run(plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress)
 
 
 @click.command()

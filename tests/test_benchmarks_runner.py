@@ -87,6 +87,14 @@ def test_peak_is_measured_at_the_start_and_at_the_end(workers: Callable[..., Wor
     assert record["peaks"]["matmul[mindspore]"] == {"start": 4000.0, "end": 4000.0, "best": 4000.0}
 
 
+def test_copies_are_a_peak_in_bytes_a_second(workers: Callable[..., Workers]) -> None:
+    workers()
+    copied = Case("copy[numpy]", {"library": "numpy"}, "fake_timed:make", 800, "bytes", 3)
+    record = run(Plan(((A, "graph"),), peaks=(*PEAK, copied), processes=1), reference="m:f", variables={})
+    assert record["peaks"]["copy[numpy]"] == {"start": 3200.0, "end": 3200.0, "best": 3200.0}
+    assert record["peaks"]["matmul[numpy]"]["best"] == 4000.0
+
+
 def test_every_process_of_every_cell_is_in_the_record(workers: Callable[..., Workers]) -> None:
     workers()
     record = check_record(run(given(A, B, processes=4), reference="m:f", variables={}), source="run")
@@ -186,7 +194,7 @@ def test_tunings_are_arms_and_set_their_variables_only(workers: Callable[..., Wo
     record = run(given(A, processes=2), reference="m:f", tunings=tunings, variables=own)
     seen = [(job.tuning, v.get("ONEDNN_MAX_CPU_ISA")) for job, v in zip(used.jobs, used.variables, strict=True)]
     stock, tuned = ("stock", None), ("tuned", "AVX2")
-    assert seen == [stock, stock, tuned, tuned, stock, stock]
+    assert seen == [tuned, stock, tuned, tuned, stock, tuned], "the peak is measured under the last"
     environment = record["environment"]
     assert environment["tuning.tuned"] == "ONEDNN_MAX_CPU_ISA=AVX2"
     assert environment["tuning.stock"] == ""
