@@ -88,6 +88,14 @@ def test_asv_differs_where_the_normal_law_says_so_with_many_calls() -> None:
             assert (ratio > 0) == (found.pvalue < 0.002)
 
 
+@pytest.mark.parametrize(("wins", "differs"), [(153, True), (154, False)])
+def test_normal_law_ends_between_two_numbers_of_wins(wins: int, differs: bool) -> None:
+    """25 calls against 25: 312.5 − 3.090 · √(625 · 51 / 12) = 153.2 wins of the old ones."""
+    old = np.array([min(25, max(0, wins - 25 * i)) for i in range(25)]) + 0.5
+    same, _ = rival_rules.asv([old, np.arange(1.0, 26.0)], EFFECT)((np.array([[0]]), np.array([[1]])))
+    assert (same[0] > 0) == differs
+
+
 def test_ties_are_broken_in_the_least_significant_way() -> None:
     """22 calls of 1 s against 11 of 1 s and 11 of 2 s: half of the wins is sure, and the ties may be the other half."""
     ran = [np.ones(22), np.repeat([1.0, 2.0], 11), np.full(22, 2.0)]
