@@ -9,6 +9,9 @@ import statistics
 from dataclasses import dataclass
 
 from benchmarks.measurement import Record, measurements
+from benchmarks.roofline import least_seconds
+from benchmarks.summary import bandwidth, fastest
+from benchmarks.work import Work
 
 PARTS = ("start", "import", "build", "compile", "first_run", "rounds", "gate", "other")
 """What a worker spends its life on, in its order."""
@@ -85,6 +88,8 @@ class Explanation:
     """the slowest first"""
     whole: float | None
     """seconds of a call of the whole, None where it was not measured"""
+    least: float | None
+    """seconds of all layers at the measured peaks (`roofline.py`), None where copying was not measured"""
 
     @property
     def parts(self) -> float:
@@ -110,9 +115,11 @@ def explanations(record: Record) -> list[Explanation]:
             old.flops + (row.flops or 0),
             old.bytes + (row.bytes or 0),
         )
-    whole = _whole(record)
+    whole, least = _whole(record), _least(record)
     return [
-        Explanation(*owner, tuple(sorted(kinds.values(), key=lambda kind: -kind.seconds)), whole.get(owner))
+        Explanation(
+            *owner, tuple(sorted(kinds.values(), key=lambda kind: -kind.seconds)), whole.get(owner), least.get(owner)
+        )
         for owner, kinds in found.items()
     ]
 
@@ -124,6 +131,19 @@ def _whole(record: Record) -> dict[tuple[str, str], float]:
         if row.invalid is None:
             values.setdefault((row.case, ", ".join(row.cell[1:])), []).append(row.value)
     return {cell: statistics.median(found) for cell, found in values.items()}
+
+
+def _least(record: Record) -> dict[tuple[str, str], float]:
+    """Seconds of each case and setting if every layer ran at one of the measured peaks, its bytes through memory."""
+    peaks = record.get("peaks", {})
+    products, copies = fastest(peaks), bandwidth(peaks)
+    if not products or not copies:
+        return {}
+    found: dict[tuple[str, str], float] = {}
+    for row in layers(record):
+        seconds = least_seconds(Work(row.flops or 0, 0, row.bytes or 0), products, copies)
+        found[row.case, row.where] = found.get((row.case, row.where), 0.0) + seconds
+    return found
 
 
 def _owner(entry: Record) -> tuple[str, str]:

@@ -8,7 +8,7 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["cell", r, i, name]          of the i-th cell of a bench record, in order of first appearance: a field of `Row`
     ["layer", r, i, name]         of the i-th entry of `layers` in a bench record: its median "seconds", "rate", "share"
     ["percentile", r, i, p, name] of all rounds of the i-th cell: "value", "low" or "high" of the percentile p
-    ["explained", r, k, name]     of the k-th cell in `layers`: "parts" together, the "whole" call or "between"
+    ["explained", r, k, name]     of the k-th cell in `layers`: "parts" together, the "whole" call, "between", "least"
     ["operators", r]              how many cells of a bench record are single operators
     ["constant", name]            a number that is a rule of the clock and no measurement
 

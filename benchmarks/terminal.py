@@ -35,6 +35,8 @@ def _explanation(found: Explanation) -> Table:
     whole = "not measured" if found.whole is None else seconds(found.whole)
     between = "" if found.between is None else f"; between them {seconds(found.between)}"
     caption = f"the parts together {seconds(found.parts)}, the whole call {whole}{between}"
+    if found.least is not None:
+        caption += f"\nat the measured peaks, everything through memory, the parts would take {seconds(found.least)}"
     result = Table(
         title=Text(f"{found.case} ({found.where}), part by part"), caption=Text(caption), caption_justify="left"
     )

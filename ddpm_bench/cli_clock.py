@@ -18,7 +18,7 @@ from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, File, Folder, complain, mode_option, modes_of, say, sentences_of
 
 if TYPE_CHECKING:
-    from benchmarks.runner import Plan
+    from benchmarks.plans import Plan
 
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
@@ -50,7 +50,7 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
 @click.option("--json", "json_file", type=File, help="Write the measurements there.")
 @click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
-@click.option("--resume", is_flag=True, help="With --against and --history: go on with an interrupted comparison.")
+@click.option("--resume", is_flag=True, help="With --history: go on with what was interrupted.")
 @click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
 def bench(
     only: str | None,
@@ -80,8 +80,7 @@ def bench(
     """
     from rich.console import Console
 
-    from benchmarks import history as store
-    from benchmarks import runner, selection, summary, terminal
+    from benchmarks import plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
 
     chosen = selection.choose(only, batches=batches, layers=layers)
@@ -90,13 +89,13 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
-    if resume and not (against and history):
-        return complain("--resume goes on with a comparison in a store: give --against and --history as before", 3)
+    if resume and not history:
+        return complain("--resume goes on with what is in a store: give --history as before", 3)
     output_files(json_file)
     if history:
         output_folder(history)
     with sentences_of(BenchmarkError):
-        plan = runner.plan(
+        plan = plans.plan(
             chosen if only or batches or layers else None,
             devices=devices,
             modes=modes_of(mode),
@@ -109,11 +108,9 @@ def bench(
             return self_tested(plan, one_of(tunings), effect, trials, json_file)
         if against:
             return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
-        record = timed(plan, tunings)
+        record = timed(plan, tunings, history, resume=resume)
         if json_file:
             write_record(json_file, record)
-        if history:
-            say(f"added to {store.append(history, record)}")
     console = Console()
     for table in (terminal.table(record), *terminal.explained(record)):
         console.print(table)
@@ -234,12 +231,35 @@ def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
         yield lambda done, total, left, _: report(Progress(done, total, left))
 
 
-def timed(plan: Plan, tunings: Tunings) -> dict[str, Any]:
-    """The record of a run of the clock, with a progress bar."""
+def timed(plan: Plan, tunings: Tunings, history: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
+    """The record of a run of the clock, with a progress bar; what a worker leaves is stored in `history` at once."""
+    from benchmarks import history as store
     from benchmarks import runner
+    from benchmarks.resume import find_run
+
+    earlier = find_run(history, plan.as_record(tunings)) if resume and history else None
+    if earlier and earlier.finished:
+        say("the last run of this kind came to its end: nothing is measured again")
+        return earlier.record
+    if resume:
+        say(
+            f"going on after {len(earlier.rows)} measurements"
+            if earlier
+            else "nothing of this run is stored: starting it"
+        )
+
+    def keep(fresh: dict[str, Any]) -> None:
+        interruption.check()
+        if history:
+            store.append(history, fresh)
 
     with progressing("timing") as on_progress:
-        return runner.run(plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress)
+        record = runner.run(
+            plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress, on_worker=keep, earlier=earlier
+        )
+    if history:
+        say(f"added to {store.finish(history, record)}")
+    return record
 
 
 @click.command()

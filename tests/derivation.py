@@ -186,6 +186,15 @@ def explained(record: Any, index: int, name: str) -> float:
     )
     if name == "parts":
         return parts
+    if name == "least":
+        others = ("copy", "convolution")
+        peak = max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
+        width = max(p["best"] for source, p in record["peaks"].items() if source.startswith("copy"))
+        return math.fsum(
+            max((e["flops"] or 0) / peak, e["bytes"] / width)
+            for e in record["layers"]
+            if tuple(e[k] for k in ("case", "device", "mode", "tuning")) == owners[index]
+        )
     rows = dict(_cells(record))[owners[index]]
     whole = statistics.median(statistics.median(row["seconds"]) for row in rows if row["invalid"] is None)
     return whole if name == "whole" else whole - parts

@@ -9,7 +9,9 @@ from benchmarks.breakdown import explanations
 from benchmarks.layer_times import layers, wanted
 from benchmarks.measurement import Measurement, measurements
 from benchmarks.operators import NETS, Operator, parts
+from benchmarks.roofline import least_seconds_of_pass
 from benchmarks.selection import choose
+from benchmarks.terminal import explained
 
 CHOSEN = choose("unet_forward[digits,*]", layers=True)
 
@@ -55,6 +57,19 @@ def test_parts_between_and_whole_add_up() -> None:
     assert sum(kind.layers for kind in found.kinds) == count
     assert sum(kind.flops for kind in found.kinds) == sum(o.flops for _, o in parts(NETS["digits"], 64))
     assert [kind.seconds for kind in found.kinds] == sorted((kind.seconds for kind in found.kinds), reverse=True)
+
+
+def test_parts_at_the_peaks_take_what_the_roofline_says() -> None:
+    """No more than layer by layer, and hardly less: a self-attention is one part here and nine layers there."""
+    record = records.bench(*(row.as_record() for row in rows()))
+    record["layers"] = layers(measurements(record))
+    assert explanations(record)[0].least is None, "copying was not measured"
+    record["peaks"]["copy[numpy]"] = {"start": 9e9, "end": 1e10, "best": 1e10}
+    (found,) = explanations(record)
+    by_layers = least_seconds_of_pass(NETS["digits"], "forward", 64, peak_flops=1.9e11, peak_bytes=1e10)
+    assert found.least is not None
+    assert 0.9 * by_layers < found.least < by_layers
+    assert "at the measured peaks, everything through memory" in str(explained(record)[0].caption)
 
 
 def test_operators_alone_have_no_whole_to_explain() -> None:

@@ -15,7 +15,8 @@ from fake_worker import case
 from benchmarks import runner
 from benchmarks.cases import CASES, Case, select
 from benchmarks.measurement import BenchmarkError, check_record, from_record, invalid_measurement, measurements
-from benchmarks.runner import Plan, plan, run
+from benchmarks.plans import Plan, plan
+from benchmarks.runner import run
 from benchmarks.worker import Answer, Job
 
 DEVICES = {"CPU": None, "GPU": "unavailable: none here", "Ascend": "unavailable: no driver"}
