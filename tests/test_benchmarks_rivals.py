@@ -193,28 +193,29 @@ def test_same_seed_gives_the_same_table_and_it_is_json() -> None:
     json.dumps(one, allow_nan=False)
 
 
+@pytest.fixture(scope="module")
 def published() -> str:
     if not PAGE.exists():
         pytest.skip("the pages are not part of the wheel")
     return PAGE.read_text(encoding="utf-8")
 
 
-def test_page_prints_of_rivals_what_the_stored_record_gives() -> None:
+def test_page_prints_of_rivals_what_the_stored_record_gives(published: str) -> None:
     """All figures but the clock's rates, which the slow test has."""
     proof = read_record(STORED, kind="proof")
     effect = proof["effect"]
     for table in rivals.tables(proof, effect, rates(proof), resamples=replay.RESAMPLES, seed=0):
         head, rule, clock, *rows = rivals.lines(table)
-        printed = published().partition(f"<!-- rivals: {table['noise']} -->\n\n")[2].partition("\n\n")[0].split("\n")
+        printed = published.partition(f"<!-- rivals: {table['noise']} -->\n\n")[2].partition("\n\n")[0].split("\n")
         assert [printed[0], printed[1], *printed[3:]] == [head, rule, *rows]
         rates_left_out = [re.sub(r"[\d.]+%, ", "", line) for line in (printed[2], clock)]
         assert rates_left_out[0] == rates_left_out[1]
 
 
 @pytest.mark.slow
-def test_page_prints_what_replaying_the_stored_record_prints() -> None:
+def test_page_prints_what_replaying_the_stored_record_prints(published: str) -> None:
     lines = replay.lines(replay.replay_proof(read_record(STORED, kind="proof")))
     tables = [line for line in lines if line.startswith("|")]
     (rates,) = [line.strip() for line in lines if "on recorded noise" in line]
     for line in [*tables, rates]:
-        assert line in published()
+        assert line in published
