@@ -299,7 +299,8 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
 def replay(history: Path, effect: float | None, resamples: int, seed: int, json_file: Path | None) -> int:
     """Say what a threshold would have flagged in HISTORY, and how it fares on the noise recorded there.
 
-    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`.
+    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`, compressed by gzip or not. Of the
+    latter, tables show what pytest-benchmark and asv would need to be as sure on the same noise.
     """
     from benchmarks import history as store
     from benchmarks import replay as replays
