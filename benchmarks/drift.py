@@ -96,6 +96,8 @@ def compare(
 
     `old` and `new` are the outputs of the same calls, arrays of equal shapes; None for a build that gave none.
     """
+    if not old and not new:
+        return Drift(case, "incomparable", "neither build has an output")
     if not old or not new:
         return Drift(case, "incomparable", f"only the {'new' if new else 'old'} build has an output")
     shapes = [[(a.shape, str(a.dtype)) for a in outputs] for outputs in (old, new)]

@@ -7,6 +7,9 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["kinds", r, list, key]       how many different values of `key` its entries have
     ["cell", r, i, name]          of the i-th cell of a bench record, in order of first appearance: a field of `Row`
     ["layer", r, i, name]         of the i-th entry of `layers` in a bench record: its median "seconds", "rate", "share"
+    ["time", r, i, name]          of the i-th entry of `times`: "seconds", "low" or "high", as a `Row` has them
+    ["divided", r, i, name]       of the i-th entry of `attribution`: "left" in seconds, "left share", "explained"
+    ["part", r, i, j, name]       of the j-th of its parts: "difference", or its "share" of the whole one
     ["constant", name]            a number that is a rule of the clock and no measurement
 
 A test reads the page as a stranger would, derives each number again and fails for one that differs or has no mark.

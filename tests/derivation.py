@@ -145,7 +145,7 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return min(len(value["layers"]), 20 if what == "layers shown" else math.inf)
     if what == "bandwidth":
         return max(peak["best"] for name, peak in value["peaks"].items() if name.startswith("copy"))
-    return {"cell": cell, "layer": layer}[what](value, *path)
+    return {"cell": cell, "layer": layer, "time": time, "divided": divided, "part": part}[what](value, *path)
 
 
 def cell(record: Any, index: int, name: str) -> Any:
@@ -218,3 +218,26 @@ def layer(record: Any, index: int, name: str) -> float:
     if name == "gflops":
         return float(entry["flops"] / seconds / 1e9)
     return seconds / sum(statistics.median(e["seconds"]) for e in record["layers"] if owner(e) == owner(entry))
+
+
+def time(record: Any, index: int, name: str) -> Any:
+    """The middle of a build's time of a cell, or a bound of its interval, from each process's median."""
+    nothing = {"flops": None, "work": 1, "first_call_seconds": 0.0, "peak_rss_bytes": 0, "cpu_over_wall": 0.0}
+    place = {"case": "", "params": dict.fromkeys(("device", "mode", "tuning"), ""), "invalid": None}
+    rows = [{**nothing, **place, "seconds": [value]} for value in record["times"][index]["values"]]
+    return cell({"measurements": rows}, 0, name)
+
+
+def divided(record: Any, index: int, name: str) -> float:
+    """What the layers of an attribution leave of the difference, in seconds or as a share, or what they explain."""
+    whole = record["attribution"][index]
+    difference = whole["new"] - whole["old"]
+    left = difference - sum(each["new"] - each["old"] for each in whole["parts"])
+    return float({"left": left, "left share": left / difference, "explained": 1 - abs(left / difference)}[name])
+
+
+def part(record: Any, index: int, place: int, name: str) -> float:
+    """What one kind of layer adds to a difference, in seconds or as a share."""
+    whole = record["attribution"][index]
+    difference = whole["parts"][place]["new"] - whole["parts"][place]["old"]
+    return float(difference if name == "difference" else difference / (whole["new"] - whole["old"]))
