@@ -122,7 +122,7 @@ def _classified(
     leaning = lean(old, new)
     broken = _what_broke(largest, leaning, errors, gates)
     label = "changed" if broken else "rounding"
-    why = broken or f"{share:.0%} of the entries differ, by {furthest} ulps at most; both keep the bound"
+    why = broken or f"{share:.0%} of the entries differ, the furthest by {furthest} ulp; both keep the bound"
     return Drift(case, label, why, furthest, share, largest, leaning, errors)
 
 

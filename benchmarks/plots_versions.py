@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
@@ -38,7 +39,8 @@ def timeline(builds: Sequence[Build], name: str) -> str:
     scale, unit = next(((s, u) for s, u in ((1.0, "s"), (1e-3, "ms")) if fastest >= s), (1e-6, "µs"))
     with rc_context(STYLE):
         figure, axes = row_axes(len(builds), row_height=38)
-        axes.plot([c / scale for _, _, c in timed], [y for y, _, _ in timed], color=GRID, linewidth=1.5)
+        way = [nan if build.centre is None else build.centre / scale for build in builds]  # broken where there is none
+        axes.plot(way, range(len(builds)), color=GRID, linewidth=1.5)
         for y, build, centre in timed:
             colour, marker = COLOURS.get(build.step, SERIES[0]), MARKERS.get(build.step, "o")
             axes.plot([build.low / scale, build.high / scale], [y, y], color=colour, linewidth=3)

@@ -54,7 +54,7 @@ def html(record: Record) -> str:
     labels = list(record["arms"])
     environments = [record["arms"][label]["environment"] for label in labels]
     templates = templating.environment([embedded])
-    templates.filters["duration"] = _duration
+    templates.filters.update(duration=_duration, share=_share)
     return templates.get_template("versions.html").render(
         r=embedded,
         labels=labels,
@@ -77,6 +77,11 @@ def html(record: Record) -> str:
 def _duration(value: float) -> str:
     """Seconds that may be none or less than none."""
     return f"{'-' if value < 0 else ''}{seconds(abs(value))}" if value else "0 s"
+
+
+def _share(value: float) -> str:
+    """A part of a whole in per cent, without the sign of what is none."""
+    return f"{round(100 * value, 1) or 0.0:.1f} %"
 
 
 def _entries(record: Record) -> dict[Cell, list[Entry]]:
