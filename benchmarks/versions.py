@@ -208,7 +208,7 @@ def _gates(record: Record) -> dict[duel.Cell, Mapping[str, Any]]:
 def _attributions(records: Mapping[str, Record]) -> list[Record]:
     """Which layers made each step, where the records have layers."""
     return [
-        {"step": [old, new], **dataclasses.asdict(one)}
+        {"step": [old, new], **{name: _plain(value) for name, value in dataclasses.asdict(one).items()}}
         for old, new in pairwise(records)
         for one in attribution.attribute(records[old], records[new])
     ]

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sweeps
 
 from benchmarks import duel, versions
 from benchmarks.builds import Build
 from benchmarks.cases import select
-from benchmarks.measurement import SCHEMA, BenchmarkError
+from benchmarks.measurement import SCHEMA, BenchmarkError, read_record, write_record
 from benchmarks.versions import Question
 
 (CASE,) = select("unet_forward[digits,b64]")
@@ -98,7 +99,67 @@ def test_builds_that_differ_in_more_than_mindspore_are_not_compared(monkeypatch:
     found = versions.sweep([build("2.7.0"), build("2.8.0")], QUESTION, reference="m:f")
     assert [v["label"] for v in found["verdicts"]] == ["incomparable"]
     assert "numpy: absent → 1.26.3" in found["verdicts"][0]["why"]
+    assert [n["label"] for n in found["numbers"]] == ["incomparable"]
+    assert "numpy: absent → 1.26.3" in found["numbers"][0]["why"]
     assert versions.exit_code(found) == 3
+
+
+def test_two_machines_are_not_compared_and_both_are_named() -> None:
+    """In speed and in numbers: outputs that are the same to the bit would pass for a comparison otherwise."""
+    arms = {"2.9.0": sweeps.arm("2.9.0", sweeps.times()), "2.10.0": sweeps.arm("2.10.0", sweeps.times(), host="b")}
+    found = sweeps.sweep(arms)
+    told = [*found["verdicts"], *found["numbers"]]
+    assert {each["label"] for each in told} == {"incomparable"}
+    assert all("host: a → b" in each["why"] for each in told)
+    assert versions.exit_code(found) == 3
+
+
+NEWEST = {
+    "steady": (sweeps.times(), None, 0),
+    "faster": (sweeps.times(0.02), None, 0),
+    "slower": (sweeps.times(0.04), None, 1),
+    "invalid": (sweeps.times(step=None), None, 3),
+    "rounding": (sweeps.times(), sweeps.rounded(), 0),
+    "changed": (sweeps.times(), sweeps.OUTPUT * np.float32(1.01), 1),
+    "of another shape": (sweeps.times(), sweeps.OUTPUT[:2], 3),
+    "slower and of another shape": (sweeps.times(0.04), sweeps.OUTPUT[:2], 1),
+}
+
+
+@pytest.mark.parametrize("kind", NEWEST)
+def test_exit_code_is_about_the_newest_build(kind: str) -> None:
+    times, output, code = NEWEST[kind]
+    arms = {**sweeps.steady(("2.8.0", "2.9.0")), "2.10.0": sweeps.arm("2.10.0", times)}
+    found = sweeps.sweep(arms, outputs={} if output is None else {"2.10.0": output})
+    assert versions.exit_code(found) == code
+
+
+def test_undecided_newest_build_is_3() -> None:
+    noisy = {label: sweeps.arm(label, sweeps.times(), noise=0.1) for label in ("2.9.0", "2.10.0")}
+    assert versions.exit_code(sweeps.sweep(noisy)) == 3
+
+
+def test_newest_build_that_could_not_be_used_is_never_a_success() -> None:
+    assert versions.exit_code(sweeps.sweep(sweeps.steady(), broken={"2.11.0": "no such version"})) == 3
+
+
+def test_record_of_a_build_that_gives_no_numbers_is_json(tmp_path: Path) -> None:
+    bad = sweeps.OUTPUT.copy()
+    bad[0, 0] = np.nan
+    found = sweeps.sweep(sweeps.steady(), outputs={"2.10.0": bad})
+    write_record(tmp_path / "versions.json", found)
+    assert read_record(tmp_path / "versions.json", kind="versions") == found
+    assert {number["largest"] for number in found["numbers"]} == {"nan"}
+
+
+def test_layers_that_were_timed_divide_each_step_and_the_record_is_json(tmp_path: Path) -> None:
+    found = sweeps.eventful()
+    (divided,) = found["attribution"]
+    assert divided["step"] == ["2.8.0", "2.9.0"]
+    assert [part["kind"] for part in divided["parts"]] == ["conv3x3", "group_norm", "linear"]
+    write_record(tmp_path / "versions.json", found)
+    assert read_record(tmp_path / "versions.json", kind="versions") == found
+    assert "attribution" not in sweeps.sweep(sweeps.steady())
 
 
 def test_undecided_steps_get_more_pairs_and_decided_ones_none(monkeypatch: pytest.MonkeyPatch) -> None:
