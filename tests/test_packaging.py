@@ -44,6 +44,8 @@ def test_wheel_carries_no_main_module() -> None:
         "verification/schemas/verify.schema.json",
         "benchmarks/conftest.py",
         "benchmarks/templates/report.html",
+        "benchmarks/templates/style.css",
+        "benchmarks/templates/versions.html",
         "benchmarks/schemas/compare.schema.json",
     ],
 )
