@@ -35,6 +35,8 @@ class Case:
     unit: str
     rounds: int
     """timed calls in one process, after the first call and one unmeasured call"""
+    small: bool = False
+    """whether it always shares a worker with the other small ones of its group, which take less than starting one"""
 
     @property
     def module(self) -> str:
@@ -49,12 +51,22 @@ class Case:
     @property
     def group(self) -> str:
         """Cases of one group may share a worker when time is short: same network, same batch."""
-        return self.id.partition("[")[2].rstrip("]") or self.id
+        return ",".join(self.id.partition("[")[2].rstrip("]").split(",")[:2]) or self.id
 
 
-def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int, int]) -> Iterator[Case]:
-    """The five cases of one network at one batch size, each with its number of `rounds`; `steps` of the chain."""
-    chain = {"steps": steps, "sampler": "ddim", "eta": 1.0}
+CHAIN_STEPS = {"cifar10": 4, "digits": 10}
+ROUNDS = {"cifar10": (5, 3, 5, 2, 4), "digits": (20, 6, 15, 3, 10)}
+"""Timed calls in one process: forward, training step, reverse step, chain, latency."""
+
+
+def network_cases(preset: str, batch: int) -> tuple[Case, ...]:
+    """The five cases of one of the timed networks at one batch size."""
+    return tuple(_cases(preset, batch))
+
+
+def _cases(preset: str, batch: int) -> Iterator[Case]:
+    chain = {"steps": CHAIN_STEPS[preset], "sampler": "ddim", "eta": 1.0}
+    rounds = tuple(2 * count for count in ROUNDS[preset]) if batch == 1 else ROUNDS[preset]
     network = {"preset": preset, "batch": batch}
     for name, make, work, unit, params, count in (
         ("unet_forward", "test_unet:forward", batch, "images", {}, rounds[0]),
@@ -67,23 +79,44 @@ def _cases(preset: str, batch: int, steps: int, rounds: tuple[int, int, int, int
 
 
 CASES: tuple[Case, ...] = (
-    *_cases("cifar10", 4, 4, (5, 3, 5, 2, 4)),
-    *_cases("cifar10", 1, 4, (10, 5, 10, 3, 8)),
-    *_cases("digits", 64, 10, (20, 6, 15, 3, 10)),
+    *network_cases("cifar10", 4),
+    *network_cases("cifar10", 1),
+    *network_cases("digits", 64),
 )
 
+LIBRARIES = ("numpy", "mindspore")
+
+COPIED = 2**25
+"""Numbers of a large copy: 128 MiB of float32, several times what caches hold."""
+
 PEAKS: tuple[Case, ...] = (
-    Case("matmul[numpy]", {"size": 2048, "library": "numpy"}, "benchmarks.test_operators:matmul", 1, "products", 10),
+    *(
+        Case(f"matmul[{name}]", {"size": 2048, "library": name}, "benchmarks.test_peaks:matmul", 1, "products", 10)
+        for name in LIBRARIES
+    ),
     Case(
-        "matmul[mindspore]",
-        {"size": 2048, "library": "mindspore"},
-        "benchmarks.test_operators:matmul",
+        "convolution[mindspore]",
+        {"batch": 4, "channels": 128, "size": 32, "library": "mindspore"},
+        "benchmarks.test_peaks:convolution",
         1,
-        "products",
-        10,
+        "convolutions",
+        5,
+    ),
+    *(
+        Case(
+            f"copy[{name}]",
+            {"numbers": COPIED, "library": name},
+            "benchmarks.test_peaks:copy",
+            2 * 4 * COPIED,
+            "bytes",
+            10,
+        )
+        for name in LIBRARIES
     ),
 )
-"""What the machine can do: timed at the start and at the end of every run, with every other number held against it."""
+"""What the machine can do: timed at the start and at the end of every run, with every other number held against it.
+
+The convolution is one of the paper's CIFAR-10 net. What is copied is read and written: two bytes of traffic each."""
 
 
 def select(pattern: str | None = None, cases: Iterable[Case] = CASES) -> tuple[Case, ...]:

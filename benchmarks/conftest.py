@@ -32,6 +32,7 @@ from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
 from benchmarks.lifetime import age
 from benchmarks.measurement import BenchmarkError, now
+from benchmarks.operators import OPERATORS
 from benchmarks.plant import slowed
 from benchmarks.turnstile import Alone, InTurn, Turns
 
@@ -44,7 +45,7 @@ class Job:
     mode: str = "graph"
     tuning: str = "stock"
     """a name; its variables are set already, and any other than "stock" also sets what `device.configure` tunes"""
-    cases: tuple[Case, ...] = (*CASES, *PEAKS)
+    cases: tuple[Case, ...] = (*CASES, *OPERATORS, *PEAKS)
     shared: bool = False
     """whether other cases run in this worker too"""
     reference: str | None = None
@@ -60,9 +61,14 @@ class Job:
 def read_job(path: Path) -> Job:
     """The job in a file that the runner wrote."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    known = {field.name for field in dataclasses.fields(Job)}  # a newer clock may ask for more than this one knows
-    given = {name: value for name, value in content.items() if name in known}
-    return Job(**{**given, "cases": tuple(Case(**case) for case in content["cases"])})
+    cases = tuple(Case(**_known(Case, case)) for case in content["cases"])
+    return Job(**{**_known(Job, content), "cases": cases})
+
+
+def _known(kind: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that a dataclass has fields for: a newer clock may say more than this code knows."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in content.items() if name in names}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -235,7 +241,7 @@ def nth(x: Any, i: int) -> Any:
 
 def checked_images(preset: str, batch: int) -> slice:
     """Which images of a batch are held against the reference: the last, where a shortened batch shows, or last four."""
-    return slice(batch - (1 if preset == "cifar10" else 4), batch)
+    return slice(max(0, batch - (1 if preset == "cifar10" else 4)), batch)
 
 
 @pytest.fixture(scope="session")

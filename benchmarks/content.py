@@ -48,6 +48,12 @@ class Page:
         return rows(self.bench) if self.bench else []
 
     @property
+    def operators(self) -> list[Row]:
+        """The rows of single operators, where others are there too: they fill a table of their own."""
+        small = [row for row in self.rows if row.unit == "calls"]
+        return small if len(small) < len(self.rows) else []
+
+    @property
     def unverified(self) -> str | None:
         """Why the timings are UNVERIFIED, None where they are not."""
         return verified(self.verify, self.bench) if self.bench else None

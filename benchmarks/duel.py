@@ -1,9 +1,9 @@
 """A comparison: pairs of workers, until every cell is decided, or its pairs or the time are used up.
 
-The arms are measured in one session, pair by pair (`pairs.py`), cell by cell; every other pair begins with the other
-arm. At certain numbers of pairs somebody may be asked whether a cell is decided (`looks.py` says at which, and what
-looking costs); a decided cell gets no more pairs, so the time goes where it is needed. A cell whose next pair does not
-fit into the budget is left as it is.
+The arms are measured in one session, pair by pair (`pairs.py`), cell by cell, the small cells of one network together;
+every other pair begins with the other arm. At certain numbers of pairs somebody may be asked whether a cell is decided
+(`looks.py` says at which, and what looking costs); a decided cell gets no more pairs, so the time goes where it is
+needed. A cell whose next pair does not fit into the budget is left as it is.
 
 Each arm leaves a bench record of its own, all with one session, and `compare.py` pairs their processes.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks import environment
 from benchmarks.arms import Arm
 from benchmarks.cases import Case
+from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
 from benchmarks.pairs import count_rounds, run_pair
 from benchmarks.resume import Earlier
@@ -30,6 +31,12 @@ from benchmarks.worker import Answer, Job, worker_variables
 
 Cell = tuple[str, str, str]
 """Case, device, mode."""
+
+Group = dict[Cell, Case]
+"""Cells of one mode that share the workers of a pair."""
+
+FIRST_GUESS = 15.0
+"""Seconds that the first pair is expected to take."""
 
 Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
@@ -145,22 +152,37 @@ class _Session:
             self.counts.setdefault(row.cell[:3], row.params["rounds"])
 
     def go(self) -> None:
-        """Pairs of every open cell in turn."""
-        picks = {(case.id, self.bout.device, mode): (case, mode) for case, mode in self.bout.picks}
-        waiting = [cell for cell in picks if cell not in self.done or not self._closed(cell)]
+        """Pairs of every open group of cells in turn."""
+        waiting = [group for group in self._groups() if self._next(group)]
         while waiting:
-            for cell in list(waiting):
-                if not self._fits(cell):
-                    waiting.remove(cell)
-                    self.notes.append(
-                        f"{cell[0]} in {cell[2]} mode on {cell[1]} ended after {self.done.get(cell, 0)} pairs, "
-                        f"because the budget of {self.bout.budget:g} s was used up"
-                    )
+            for group in list(waiting):
+                cells = self._next(group)
+                if cells and self._fits(cells):
+                    self._pair(cells, others=[self._next(other) for other in waiting if other is not group])
                     continue
-                self._pair(cell, *picks[cell], others=[other for other in waiting if other != cell])
-                if self._closed(cell):
-                    waiting.remove(cell)
+                waiting.remove(group)
+                self.notes += [self._too_little_time(cell) for cell in cells]
         self.on_progress(sum(self.done.values()), sum(self.done.values()), 0.0, "done")
+
+    def _groups(self) -> list[Group]:
+        """The cells of the plan: one each, or the small ones of a network together, which share their workers."""
+        groups: dict[tuple[str, str], Group] = {}
+        for case, mode in self.bout.picks:
+            name = case.group if case.small else case.id
+            groups.setdefault((name, mode), {})[case.id, self.bout.device, mode] = case
+        return list(groups.values())
+
+    def _next(self, group: Group) -> Group:
+        """The cells that the next pair of a `group` measures: of those that need more, the ones with the fewest."""
+        open_ = [cell for cell in group if cell not in self.done or not self._closed(cell)]
+        fewest = min((self.done.get(cell, 0) for cell in open_), default=0)
+        return {cell: group[cell] for cell in open_ if self.done.get(cell, 0) == fewest}
+
+    def _too_little_time(self, cell: Cell) -> str:
+        return (
+            f"{cell[0]} in {cell[2]} mode on {cell[1]} ended after {self.done.get(cell, 0)} pairs, "
+            f"because the budget of {self.bout.budget:g} s was used up"
+        )
 
     def records(self) -> dict[str, Record]:
         """What came of it, an arm a record."""
@@ -168,6 +190,7 @@ class _Session:
 
     def _record(self, arm: Arm, rows: Sequence[Measurement]) -> Record:
         collected = self.seen.get(arm.label) or environment.collect(worker_variables(self.variables, arm.variables))
+        explained = layers(rows)
         return {
             "schema": SCHEMA,
             "kind": "bench",
@@ -180,13 +203,18 @@ class _Session:
             "unavailable": [],
             "peaks": {},
             "notes": list(self.notes),
+            **({"layers": explained} if explained else {}),
         }
 
-    def _fits(self, cell: Cell) -> bool:
+    def _fits(self, cells: Group) -> bool:
         if self.bout.budget is None:
             return True
         left = self.bout.budget - (time.perf_counter() - self.started)
-        return left > self.cost.get(cell, max(self.cost.values(), default=0.0))
+        return left > self._cost(cells)
+
+    def _cost(self, cells: Group) -> float:
+        """Seconds of the last pair that the `cells` were in; before there was one, of the longest so far."""
+        return max((self.cost[cell] for cell in cells if cell in self.cost), default=max(self.cost.values(), default=0))
 
     def _closed(self, cell: Cell) -> bool:
         pairs = self.done[cell]
@@ -194,19 +222,24 @@ class _Session:
             return True
         return self.undecided is not None and pairs in self.bout.looks and not self.undecided(self.records(), cell)
 
-    def _pair(self, cell: Cell, case: Case, mode: str, others: Sequence[Cell]) -> None:
-        """One more pair of a cell; its rows are kept whole or not at all."""
-        process = self.done.get(cell, 0)
+    def _pair(self, cells: Group, others: Sequence[Group]) -> None:
+        """One more pair of `cells`, which have had equally many; its rows are kept whole or not at all."""
+        (first, *_), cases = cells, tuple(cells.values())
+        mode, process = first[2], self.done.get(first, 0)
         wanted = self.on_outputs is not None and process == 0
-        jobs = [Job((case,), self.bout.device, mode, arm.tuning, process, arm, wanted) for arm in self.bout.arms]
+        jobs = [Job(cases, self.bout.device, mode, arm.tuning, process, arm, wanted) for arm in self.bout.arms]
         began = time.perf_counter()
 
         def report() -> None:
             spent = time.perf_counter() - began
-            left = max(0.0, self._expected(cell, process) - spent)
-            left += sum(self._expected(other, self.done.get(other, 0)) for other in others)
+            left = max(0.0, self._expected(cells) - spent) + sum(map(self._expected, others))
             finished = sum(self.done.values())
-            self.on_progress(finished, finished + self._pairs_ahead(process, others), left, jobs[0].label)
+            ahead = self._pairs_ahead(cells) + sum(map(self._pairs_ahead, others))
+            self.on_progress(finished, finished + ahead, left, jobs[0].label)
+
+        def rounds(name: str, seconds: float) -> int:
+            cell = (name, self.bout.device, mode)
+            return self.counts.setdefault(cell, count_rounds(seconds, small=cells[cell].small))
 
         report()
         answers = run_pair(
@@ -215,11 +248,12 @@ class _Session:
             reference=self.reference,
             timeout=self._allowed(),
             late=f"the pair was stopped after {self._allowed():.0f} s, longer than it may take",
-            rounds=lambda _, seconds: self.counts.setdefault(cell, count_rounds(seconds)),
+            rounds=rounds,
             on_heartbeat=report,
         )
-        self.cost[cell] = time.perf_counter() - began
-        self.done[cell] = process + 1
+        for cell in cells:
+            self.cost[cell] = time.perf_counter() - began
+            self.done[cell] = process + 1
         self._keep(jobs, answers if process % 2 == 0 else answers[::-1])
 
     def _keep(self, jobs: Sequence[Job], answers: Sequence[Answer]) -> None:
@@ -233,7 +267,8 @@ class _Session:
             self.rows.setdefault(label, []).extend(found.measurements)
             fresh[label] = self._record(job.side, found.measurements)
             if self.on_outputs and job.outputs:
-                self.on_outputs(label, (job.cases[0].id, job.device, job.mode), found.outputs.get(job.cases[0].id, []))
+                for case in job.cases:
+                    self.on_outputs(label, (case.id, job.device, job.mode), found.outputs.get(case.id, []))
         if self.on_pair:
             self.on_pair(fresh)
 
@@ -256,14 +291,13 @@ class _Session:
             return self.bout.timeout
         return min(self.bout.timeout, max(1.0, self.bout.budget - (time.perf_counter() - self.started)))
 
-    def _pairs_ahead(self, process: int, others: Sequence[Cell]) -> int:
-        most = self.bout.most_pairs
-        return most - process + sum(most - self.done.get(other, 0) for other in others)
+    def _pairs_ahead(self, cells: Group) -> int:
+        return sum(self.bout.most_pairs - self.done.get(cell, 0) for cell in cells)
 
-    def _expected(self, cell: Cell, done: int) -> float:
-        """Seconds that a cell may still take, if nobody finds it decided; the budget is an end, too."""
-        one = self.cost.get(cell, max(self.cost.values(), default=15.0))
-        whole = one * (self.bout.most_pairs - done)
+    def _expected(self, cells: Group) -> float:
+        """Seconds that `cells` may still take, if nobody finds them decided; the budget is an end, too."""
+        done = min((self.done.get(cell, 0) for cell in cells), default=self.bout.most_pairs)
+        whole = (self._cost(cells) or FIRST_GUESS) * (self.bout.most_pairs - done)
         if self.bout.budget is None:
             return whole
         return min(whole, max(0.0, self.bout.budget - (time.perf_counter() - self.started)))

@@ -32,7 +32,7 @@ WORKER_SOURCES = ("timing.py", "conftest.py", "test_*.py")
 """The clock's own files that decide what is timed: other ones may change without changing a number."""
 
 _VARIABLES = re.compile(
-    r"^(MS_|ONEDNN_|DNNL_|OMP_|OPENBLAS_|MKL_|GOMP_|KMP_|BLIS_|GLOG_|CUDA_|ASCEND_|HCCL_|MALLOC_|LD_PRELOAD$|"
+    r"^(DDPM_BENCH_|MS_|ONEDNN_|DNNL_|OMP_|OPENBLAS_|MKL_|GOMP_|KMP_|BLIS_|GLOG_|CUDA_|ASCEND_|HCCL_|MALLOC_|LD_PRELOAD$|"
     r"PYTHONOPTIMIZE$|PYTHONMALLOC$|PYTHONDEVMODE$)"
 )
 

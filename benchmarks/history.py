@@ -4,12 +4,14 @@ A file holds what was measured in one environment but for the code that was time
 
     {"schema": 1, "kind": "history", "environment": {…}}                                    the first line
     {"session", "created", "code": {…}, "peaks", "unavailable", "notes"}                    one line a run, then
-    {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process of a cell
+    {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process and cell
+    {"session", "cell": "end", "peaks", "unavailable", "notes"}                             where a run came to its end
 
-and the lines of an arm of a comparison say which: "arm". `cell` is the SHA-256 of code, configuration, environment and
-process: with session and arm it says whether a line is already there, so appending a record again adds nothing and an
-interrupted comparison can go on where it was. A line with "withdrawn" in place of "measurement" takes an earlier one
-back, half a pair, so that it can be measured again.
+and the lines of an arm of a comparison say which: "arm". A run that is stored while it is measured has its first line
+before it is known how it ends; the last one says so, and what is known then only. `cell` is the SHA-256 of code,
+configuration, environment and process: with session and arm it says whether a line is already there, so appending a
+record again adds nothing, and what was interrupted can go on where it was. A line with "withdrawn" in place of
+"measurement" takes an earlier one back, half a pair, so that it can be measured again.
 
 Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
 line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
@@ -30,7 +32,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import CODE_KEYS
-from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, parse_json
+from benchmarks.layer_times import layers
+from benchmarks.measurement import (
+    SCHEMA,
+    BenchmarkError,
+    Measurement,
+    Record,
+    check_record,
+    measurements,
+    parse_json,
+)
+
+END = "end"
+"""In the place of a cell: the line of a run that came to its end."""
 
 LOCK_SECONDS = 30
 """How long a writer waits for another one: appending takes milliseconds."""
@@ -66,6 +80,15 @@ def _add(directory: Path, record: Record, lines: Iterable[Record]) -> Path:
     except OSError as error:
         raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
     return path
+
+
+def finish(directory: Path, record: Record) -> Path:
+    """As `append`, and note that the run of this `record` came to its end. Raises `BenchmarkError` as `append` does."""
+    check_record(record, source="the record")
+    lines = _lines(record)
+    kept = ("session", "arm", "peaks", "unavailable", "notes")
+    end: Record = {"cell": END, **{key: value for key, value in lines[0].items() if key in kept}}
+    return _add(directory, record, [*lines, end])
 
 
 def read(directory: Path) -> History:
@@ -212,9 +235,17 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
         record = _session(records, environment, line)
         if "measurement" in line:
             record["measurements"].append(line["measurement"])
+        elif line.get("cell") == END:
+            record.update({**{key: value for key, value in line.items() if key != "cell"}, "finished": True})
         else:
             record.update(_run(line, environment))
-    return [check_record(record, source=str(path)) for record in records.values()]
+    return [_explained(check_record(record, source=str(path))) for record in records.values()]
+
+
+def _explained(record: Record) -> Record:
+    """The `record` with its layers, which follow from its rows and are not stored."""
+    found = layers(measurements(record))
+    return {**record, "layers": found} if found else record
 
 
 def _standing(lines: Iterable[Record]) -> list[Record]:

@@ -7,6 +7,9 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["kinds", r, list, key]       how many different values of `key` its entries have
     ["cell", r, i, name]          of the i-th cell of a bench record, in order of first appearance: a field of `Row`
     ["layer", r, i, name]         of the i-th entry of `layers` in a bench record: its median "seconds", "rate", "share"
+    ["percentile", r, i, p, name] of all rounds of the i-th cell: "value", "low" or "high" of the percentile p
+    ["explained", r, k, name]     of the k-th cell in `layers`: "parts" together, the "whole" call, "between", "least"
+    ["operators", r]              how many cells of a bench record are single operators
     ["time", r, i, name]          of the i-th entry of `times`: "seconds", "low" or "high", as a `Row` has them
     ["divided", r, i, name]       of the i-th entry of `attribution`: "left" in seconds, "left share", "explained"
     ["part", r, i, j, name]       of the j-th of its parts: "difference", or its "share" of the whole one

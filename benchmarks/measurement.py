@@ -10,8 +10,9 @@ The record of a run, as JSON (numbers are SI: seconds, bytes, FLOP; never NaN or
      "environment": {flat: everything a number depends on, see environment.py},
      "measurements": [the fields of `Measurement`, one per case, mode, device, tuning and process],
      "unavailable": [{"device", "mode", "reason"} and, where only one case is missing, "case"],
-     "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}},
-     "notes": [sentences: what was dropped and why]}
+     "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}; bytes/s where it copies},
+     "notes": [sentences: what was dropped and why],
+     "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured]}
 
 History of the layout. Schema 1: the first.
 """
@@ -66,7 +67,7 @@ class Measurement:
     work: float
     """what one call does, in `unit`"""
     unit: str
-    """"images", "steps" or "products\""""
+    """"images", "steps", "products", or of a single operator "calls\""""
     import_seconds: float | None
     """importing MindSpore and ddpm_bench in this worker"""
     proof: dict[str, Any]

@@ -20,13 +20,17 @@ from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 TIMED_SECONDS = 4.0
 """What the rounds of one worker are to take: about as long as starting it, so that neither is skimped on."""
 
+SMALL_SECONDS = 0.25
+"""The same for each of many small cases in one worker."""
+
 FEWEST_ROUNDS, MOST_ROUNDS = 12, 120
 """From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores)."""
 
 
-def count_rounds(seconds: float) -> int:
+def count_rounds(seconds: float, *, small: bool = False) -> int:
     """How many calls to time when the slowest arm's takes `seconds`; even, so that both begin as often."""
-    wanted = TIMED_SECONDS / max(seconds, TIMED_SECONDS / MOST_ROUNDS)
+    timed = SMALL_SECONDS if small else TIMED_SECONDS
+    wanted = timed / max(seconds, timed / MOST_ROUNDS)
     return 2 * max(FEWEST_ROUNDS // 2, math.floor(wanted / 2))
 
 

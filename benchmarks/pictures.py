@@ -23,7 +23,8 @@ def pictures(content: Page, checks: Mapping[str, dict[str, Any]]) -> dict[str, s
     if judged:
         ratios = [float(found["ratio"]) for found in judged.values()]
         drawn["ratios"] = plots.ratios(list(judged), ratios, [f["status"] != "passed" for f in judged.values()])
-    timed = [row for row in content.rows if row.seconds]
+    small = content.operators
+    timed = [row for row in content.rows if row.seconds and row not in small]
     if content.bench and timed:
         drawn |= _of_rows(content.bench, timed)
     if content.bench and content.bench.get("layers"):

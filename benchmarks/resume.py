@@ -1,4 +1,4 @@
-"""Going on with an interrupted comparison: what the store holds of it, whole pairs only.
+"""Going on with what was interrupted: what the store holds of a run, or of a comparison, of that whole pairs only.
 
 A session's plan is stored with it, so that the same command finds it again. A process ended between the arms of a pair
 leaves half a pair: the half is withdrawn from the store, which lets that pair be measured anew under its old number.
@@ -65,3 +65,30 @@ def find(directory: Path, plan: Record, labels: Sequence[str]) -> Earlier | None
 
 def _pair(row: Measurement) -> Pair:
     return (row.cell, row.process)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an interrupted run had measured."""
+
+    session: str
+    created: str
+    environment: Mapping[str, Any]
+    rows: tuple[Measurement, ...]
+    finished: bool
+    """whether it came to its end: then there is nothing to go on with"""
+    record: Record
+    """as it is stored"""
+
+
+def find_run(directory: Path, plan: Record) -> Run | None:
+    """The last run in the store that `plan` began, if any. Raises `BenchmarkError` when the store cannot be read."""
+    if not directory.is_dir():
+        return None
+    stored = [record for record in history.read(directory).records if record.get("plan") == plan]
+    if not stored:
+        return None
+    last = max(stored, key=lambda record: str(record["created"]))
+    finished = bool(last.get("finished"))
+    rows = tuple(measurements(last))
+    return Run(str(last["session"]), str(last["created"]), last["environment"], rows, finished, last)

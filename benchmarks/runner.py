@@ -14,16 +14,18 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from benchmarks import environment
-from benchmarks.cases import CASES, PEAKS, Case, select
+from benchmarks.cases import Case
+from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, now
+from benchmarks.plans import Plan, Tunings
+from benchmarks.resume import Run
 from benchmarks.worker import Answer, Job, run_worker, worker_variables
-
-MODES = ("graph", "pynative")
 
 WORKER_SECONDS = 900.0
 """After so long a worker is stopped: compiling the paper's training step takes a tenth of it on two cores."""
@@ -31,88 +33,11 @@ WORKER_SECONDS = 900.0
 FIRST_GUESS = 10.0
 """Seconds that the first worker is expected to take."""
 
-Tunings = Mapping[str, Mapping[str, str | None]]
-"""Name of a setting to the environment variables that make it; None unsets one."""
+OnWorker = Callable[[Record], None]
+"""Called with the record of what one worker left."""
 
 OnProgress = Callable[[int, int, float, str], None]
 """Called with workers done, workers in all, seconds left, and what runs now."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run measures."""
-
-    picks: tuple[tuple[Case, str], ...]
-    """cases with the mode each runs in, the ones that matter most first"""
-    devices: tuple[str, ...] | None = None
-    """None for every device that the framework knows"""
-    processes: int = 5
-    """fresh processes of each arm"""
-    budget: float | None = None
-    """seconds for the whole run; None for as long as it takes"""
-    shared: bool = False
-    """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
-    peaks: tuple[Case, ...] = PEAKS
-
-
-def plan(
-    cases: Sequence[Case] | None = None,
-    *,
-    devices: Sequence[str] | None = None,
-    modes: Sequence[str] = MODES,
-    processes: int | None = None,
-    extent: str = "full",
-    budget: float | None = None,
-) -> Plan:
-    """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
-
-    `cases`, `modes`, `processes` and `budget` replace what the extent would choose. Raises `BenchmarkError` for an
-    unknown extent or mode and for fewer than one process.
-    """
-    if extent not in EXTENTS:
-        raise BenchmarkError(f"unknown extent {extent!r}: known are {', '.join(EXTENTS)}")
-    strange = [mode for mode in modes if mode not in MODES]
-    if strange:
-        raise BenchmarkError(f"unknown mode {strange[0]!r}: known are {', '.join(MODES)}")
-    if processes is not None and processes < 1:
-        raise BenchmarkError(f"a run needs at least 1 process of each case, not {processes}")
-    chosen = EXTENTS[extent]
-    wanted = chosen.picks if cases is None else tuple((case, mode) for case in cases for mode in MODES)
-    return Plan(
-        picks=tuple((case, mode) for case, mode in wanted if mode in modes),
-        devices=tuple(devices) if devices else None,
-        processes=processes or chosen.processes,
-        budget=chosen.budget if budget is None else budget,
-        shared=chosen.shared,
-    )
-
-
-def _picks(pattern: str, *modes: str) -> tuple[tuple[Case, str], ...]:
-    return tuple((case, mode) for case in select(pattern) for mode in modes)
-
-
-EXTENTS: Mapping[str, Plan] = {
-    "full": Plan(tuple((case, mode) for case in CASES for mode in MODES), processes=5),
-    "quick": Plan(
-        (
-            *_picks("unet_forward[digits,*] sampling_chain[digits,*]", *MODES),
-            *_picks("training_step[digits,*]", "pynative"),  # in graph mode compiling alone takes ten seconds
-        ),
-        processes=2,
-        budget=55.0,
-        shared=True,
-    ),
-    "run": Plan(
-        (
-            *_picks("unet_forward[cifar10,b4]", "graph"),
-            *_picks("*[digits,*]", *MODES),
-            *_picks("training_step[cifar10,b4]", "pynative"),  # in graph mode compiling takes most of a minute
-        ),
-        processes=2,
-        budget=150.0,
-        shared=True,
-    ),
-}
 
 
 def run(
@@ -121,16 +46,20 @@ def run(
     reference: str,
     tunings: Tunings | None = None,
     on_progress: OnProgress | None = None,
+    on_worker: OnWorker | None = None,
+    earlier: Run | None = None,
     variables: Mapping[str, str] | None = None,
     timeout: float = WORKER_SECONDS,
 ) -> Record:
     """Measure what `plan` says; returns the record (`measurement.py`).
 
     `reference`: "module:function" of the network's float64 reference, which every worker holds its outputs against.
-    `tunings`: settings to measure under, by default "stock", which sets nothing. `variables`: of the workers, by
+    `tunings`: settings to measure under, by default "stock", which sets nothing. `on_worker` gets what every worker of
+    the plan leaves, at once. `earlier`: an interrupted run of this plan, to go on from. `variables`: of the workers, by
     default this process's own.
 
-    Raises `BenchmarkError` when variables are set that would disguise the measurement. A worker that dies or takes
+    Raises `BenchmarkError` when variables are set that would disguise the measurement, and when this is no more the
+    code or the machine of the `earlier` run. A worker that dies or takes
     longer than `timeout` seconds becomes the reason in its rows.
     """
     settings = dict(tunings or {"stock": {}})
@@ -139,7 +68,9 @@ def run(
         environment.refuse_disguises(worker_variables(inherited, setting))
     owned = {name for setting in settings.values() for name in setting}
     base = {name: value for name, value in inherited.items() if name not in owned}
-    session = _Session(plan, reference, settings, base, on_progress or (lambda *_: None), timeout)
+    session = _Session(plan, reference, settings, base, on_progress or (lambda *_: None), timeout, on_worker)
+    if earlier:
+        session.take_up(earlier)
     session.go()
     return session.as_record()
 
@@ -155,11 +86,15 @@ class _Session:
     """of the workers, but for those that tell the tunings apart"""
     on_progress: OnProgress
     timeout: float
+    on_worker: OnWorker | None = None
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: str = field(default_factory=now)
+    earlier: Run | None = None
     started: float = 0.0
     measurements: list[Measurement] = field(default_factory=list)
     unavailable: list[dict[str, str]] = field(default_factory=list)
     rates: dict[str, dict[str, float]] = field(default_factory=dict)
-    """peak: name to "start" and "end", in FLOP/s"""
+    """peak: name to "start" and "end", in FLOP/s or bytes/s"""
     spent: dict[Any, float] = field(default_factory=dict)
     """arm to the seconds its last worker took"""
     waiting: list[Job] = field(default_factory=list)
@@ -167,14 +102,29 @@ class _Session:
     dropped: list[Job] = field(default_factory=list)
     done: int = 0
 
+    def take_up(self, earlier: Run) -> None:
+        """Go on where an interrupted run ended."""
+        changed = environment.differences(earlier.environment, self.environment)
+        if changed:
+            raise BenchmarkError(
+                f"this is no longer what the interrupted run measured ({'; '.join(changed)}): start a run of its own, "
+                "without --resume"
+            )
+        self.identity, self.created, self.earlier = earlier.session, earlier.created, earlier
+
+    @cached_property
+    def environment(self) -> Record:
+        """What this run's numbers depend on."""
+        return {**environment.collect(self.variables), **_spelled_out(self.tunings)}
+
     def go(self) -> None:
         """The peak, every arm in rounds, the peak again."""
         self.started = time.perf_counter()
-        self.waiting = [_peak_job(self.plan, "CPU")] * 2
+        self.waiting = [_peak_job(self.plan, "CPU", self.tunings)] * 2
         devices = self._devices(self._measure_peak("CPU", "start").get("devices", {"CPU": None}))
         elsewhere = [device for device in devices if device != "CPU"]
-        rounds = _in_rounds(self._arms(devices), self.plan.processes)
-        self.waiting += [_peak_job(self.plan, device) for device in elsewhere for _ in range(2)]
+        rounds = self._without_earlier(_in_rounds(self._arms(devices), self.plan.processes))
+        self.waiting += [_peak_job(self.plan, device, self.tunings) for device in elsewhere for _ in range(2)]
         self.waiting += [job for jobs in rounds for job in jobs]
         for device in elsewhere:
             self._measure_peak(device, "start")
@@ -184,18 +134,34 @@ class _Session:
             self._measure_peak(device, "end")
         self.on_progress(self.done, self.done, 0.0, "done")
 
+    def _without_earlier(self, rounds: list[list[Job]]) -> list[list[Job]]:
+        """What an earlier part of this run has not measured; what it has is taken over."""
+        if self.earlier is None:
+            return rounds
+        wanted = {pair for jobs in rounds for job in jobs for pair in _pairs(job)}
+        self.measurements += [row for row in self.earlier.rows if (row.cell, row.process) in wanted]
+        there = {(row.cell, row.process) for row in self.measurements}
+        rest = [[_without(job, there) for job in jobs] for jobs in rounds]
+        return [[job for job in jobs if job.cases] for jobs in rest]
+
     def as_record(self) -> Record:
         """What came of it."""
+        return self._record(self.measurements)
+
+    def _record(self, rows: Sequence[Measurement]) -> Record:
+        explained = layers(rows)
         return {
             "schema": SCHEMA,
             "kind": "bench",
-            "created": now(),
-            "session": uuid.uuid4().hex,
-            "environment": {**environment.collect(self.variables), **_spelled_out(self.tunings)},
-            "measurements": [row.as_record() for row in self.measurements],
+            "created": self.created,
+            "session": self.identity,
+            "plan": self.plan.as_record(self.tunings),
+            "environment": self.environment,
+            "measurements": [row.as_record() for row in rows],
             "unavailable": self.unavailable + self._never_ran(),
             "peaks": {name: {**rate, "best": max(rate.values())} for name, rate in self.rates.items()},
             "notes": self._notes(),
+            **({"layers": explained} if explained else {}),
         }
 
     def _devices(self, known: Mapping[str, str | None]) -> list[str]:
@@ -232,9 +198,14 @@ class _Session:
                 self._drop(job)
         for job in reversed(fitting) if reverse else fitting:
             if self._left() > self._at_least(job):
-                self.measurements += self._run(job, min(self.timeout, self._left())).measurements
+                self._keep(self._run(job, min(self.timeout, self._left())).measurements)
             else:
                 self._drop(job)
+
+    def _keep(self, rows: Sequence[Measurement]) -> None:
+        self.measurements += rows
+        if self.on_worker:
+            self.on_worker(self._record(rows))
 
     def _at_least(self, job: Job) -> float:
         """Seconds without which a worker need not be started: its arm's last, and for a new arm those of the peak's."""
@@ -246,11 +217,12 @@ class _Session:
 
     def _measure_peak(self, device: str, moment: str) -> dict[str, Any]:
         """Time the peak of a device at the `moment` "start" or "end"; what the worker saw of the machine."""
-        answer = self._run(_peak_job(self.plan, device), self.timeout)
+        answer = self._run(_peak_job(self.plan, device, self.tunings), self.timeout)
         for row in answer.measurements:
-            if row.invalid is None and row.flops:
+            amount = row.work if row.unit == "bytes" else row.flops
+            if row.invalid is None and amount:
                 name = row.case if device == "CPU" else f"{row.case} on {device}"
-                fastest = row.flops / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
+                fastest = amount / min(row.seconds)  # not the median: a neighbour only ever takes from a peak
                 self.rates.setdefault(name, {})[moment] = fastest
         return answer.seen
 
@@ -284,7 +256,7 @@ class _Session:
 
     @property
     def _peak_seconds(self) -> float:
-        return self.spent[_peak_job(self.plan, "CPU").arm]
+        return self.spent[_peak_job(self.plan, "CPU", self.tunings).arm]
 
     def _expected(self, job: Job) -> float:
         """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""
@@ -312,20 +284,33 @@ class _Session:
         ]
 
 
-def _peak_job(plan: Plan, device: str) -> Job:
-    """The peak, nothing tuned: it is the machine's. NumPy computes on the CPU only."""
+def _peak_job(plan: Plan, device: str, tunings: Tunings) -> Job:
+    """The peak, under the run's last setting: a convolution stuck in a reference loop is no peak. NumPy is for CPUs."""
     cases = tuple(case for case in plan.peaks if device == "CPU" or case.params.get("library") != "numpy")
-    return Job(cases, device, "pynative", "stock", 0)
+    return Job(cases, device, "pynative", list(tunings)[-1], 0)
 
 
 def _grouped(plan: Plan) -> list[tuple[tuple[Case, ...], str]]:
-    """The cases that each worker of a round takes, with their mode: one each, or all of one network."""
-    if not plan.shared:
-        return [((case,), mode) for case, mode in plan.picks]
-    groups: dict[tuple[str, str], list[Case]] = {}
+    """The cases that each worker of a round takes, with their mode: one each, or all of one network that may share."""
+    groups: dict[tuple[str, str, bool], list[Case]] = {}
     for case, mode in plan.picks:
-        groups.setdefault((case.group, mode), []).append(case)
-    return [(tuple(cases), mode) for (_, mode), cases in groups.items()]
+        together = plan.shared or case.small
+        groups.setdefault((case.group if together else case.id, mode, case.small), []).append(case)
+    return [(tuple(cases), mode) for (_, mode, _), cases in groups.items()]
+
+
+Pair = tuple[tuple[str, str, str, str], int]
+"""Cell and process."""
+
+
+def _pairs(job: Job) -> list[Pair]:
+    """The cells and the process that a worker measures, in the order of its cases."""
+    return [((case.id, job.device, job.mode, job.tuning), job.process) for case in job.cases]
+
+
+def _without(job: Job, there: Collection[Pair]) -> Job:
+    """The `job` without the cases that are `there` already."""
+    return replace(job, cases=tuple(c for c, pair in zip(job.cases, _pairs(job), strict=True) if pair not in there))
 
 
 def _in_rounds(arms: Sequence[Job], processes: int) -> list[list[Job]]:

@@ -128,12 +128,12 @@ def rows(record: Record) -> list[Row]:
 
 
 def fastest(peaks: dict[str, dict[str, float]]) -> float | None:
-    """The largest measured rate in FLOP/s among the `peaks` of a record, None where none was measured."""
-    return max(products(peaks).values(), default=None)
+    """The rate in FLOP/s of the fastest matrix product among the `peaks` of a record, None where none was measured."""
+    return max((rate for name, rate in products(peaks).items() if not name.startswith("convolution")), default=None)
 
 
 def products(peaks: dict[str, dict[str, float]]) -> dict[str, float]:
-    """The best rate in FLOP/s of each source of `peaks` that multiplies."""
+    """The best rate in FLOP/s of each source of `peaks` that multiplies: matrix products and convolutions."""
     return {name: float(peak["best"]) for name, peak in peaks.items() if not name.startswith("copy")}
 
 

@@ -101,7 +101,7 @@ def _speed(verdicts: Sequence[Record], old: str, effect: float) -> str:
     groups = {label: [v for v in verdicts if v["label"] == label] for label in CLAUSES}
     if len(groups["equivalent"]) == len(verdicts):
         return f"as fast as {old} in {_all(len(verdicts))} (within {100 * effect:g} %)"
-    clauses = []
+    clauses: list[str] = []
     for label, (word, joint) in CLAUSES.items():
         count = len(groups[label])
         where = f" in {count}" if clauses else f" {joint} {old} in {count} of {_cases(len(verdicts))}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_bench import interruption
-from ddpm_bench.cli_clock import bench, compare, replay, report, timed
+from ddpm_bench.cli_clock import bench, compare, replay, report, settings, timed
 from ddpm_bench.cli_outcome import outcome
 from ddpm_bench.cli_training import sample, train
 from ddpm_bench.cli_versions import versions
@@ -261,8 +261,8 @@ def environment() -> dict[str, str | int]:
 @click.option("--out", type=Folder, default=Path("results"), help="Folder for the page and the records.")
 def run(quick: bool, out: Path) -> int:
     """The main job: time, probe and judge this DDPM on this machine, and leave one page, report.html."""
+    from benchmarks import plans, summary
     from benchmarks import report as pages
-    from benchmarks import runner, summary
     from benchmarks.measurement import BenchmarkError, write_record
     from verification import report as verification_report
     from verification.check import select
@@ -270,7 +270,7 @@ def run(quick: bool, out: Path) -> int:
     folder = output_folder(out)
     with sentences_of(BenchmarkError):
         # The clock first: MindSpore's threads, once loaded here for the judge, would take time from its workers.
-        bench_record = timed(runner.plan(extent="quick" if quick else "run"), "tuned")
+        bench_record = timed(plans.plan(extent="quick" if quick else "run"), settings("tuned"))
         write_record(folder / "bench.json", bench_record)
         doctor_record, _ = diagnosed()
         write_record(folder / "doctor.json", doctor_record)

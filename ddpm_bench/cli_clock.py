@@ -18,10 +18,19 @@ from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import DEVICES, File, Folder, complain, mode_option, modes_of, say, sentences_of
 
 if TYPE_CHECKING:
-    from benchmarks.runner import Plan
+    from benchmarks.plans import Plan
 
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
+
+JIT_LEVEL = "DDPM_BENCH_JIT_LEVEL"
+"""Variable that names graph mode's level (`device.compiled`)."""
+
+Setting = tuple[str, Mapping[str, str | None]]
+"""Name and variables; None unsets one."""
+
+Tunings = Mapping[str, Mapping[str, str | None]]
+"""Settings by name."""
 
 
 @click.command()
@@ -30,6 +39,9 @@ REFERENCE = "verification.oracle_network:predict"
 @mode_option
 @click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
 @click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Other batch sizes; may be repeated.")
+@click.option("--layers", is_flag=True, help="Also time every part of a forward pass by itself.")
+@click.option("--jit-level", "levels", multiple=True, type=click.Choice(["O0", "O1", "O2"]), help="Of graph mode.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
 @click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
 @click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
@@ -38,7 +50,7 @@ REFERENCE = "verification.oracle_network:predict"
 @click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
 @click.option("--json", "json_file", type=File, help="Write the measurements there.")
 @click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
-@click.option("--resume", is_flag=True, help="With --against and --history: go on with an interrupted comparison.")
+@click.option("--resume", is_flag=True, help="With --history: go on with what was interrupted.")
 @click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
 def bench(
     only: str | None,
@@ -46,6 +58,9 @@ def bench(
     mode: str,
     tuning: str,
     processes: int | None,
+    batches: tuple[int, ...],
+    layers: bool,
+    levels: tuple[str, ...],
     quick: bool,
     against: Path | None,
     effect: float,
@@ -65,47 +80,47 @@ def bench(
     """
     from rich.console import Console
 
-    from benchmarks import cases, runner, summary, terminal
-    from benchmarks import history as store
+    from benchmarks import plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
 
-    chosen = cases.select(only)
+    chosen = selection.choose(only, batches=batches, layers=layers)
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     if list_only:
         print(terminal.listing(chosen))
         return 0
-    if resume and not (against and history):
-        return complain("--resume goes on with a comparison in a store: give --against and --history as before", 3)
+    if resume and not history:
+        return complain("--resume goes on with what is in a store: give --history as before", 3)
     output_files(json_file)
     if history:
         output_folder(history)
     with sentences_of(BenchmarkError):
-        plan = runner.plan(
-            chosen if only else None,
+        plan = plans.plan(
+            chosen if only or batches or layers else None,
             devices=devices,
             modes=modes_of(mode),
             processes=processes,
             extent="quick" if quick else "full",
             budget=budget,
         )
+        tunings = settings(tuning, mode, levels)
         if self_test:
-            return self_tested(plan, tuning, effect, trials, json_file)
+            return self_tested(plan, one_of(tunings), effect, trials, json_file)
         if against:
-            return compared(plan, against, tuning, effect, processes, json_file, history, resume=resume)
-        record = timed(plan, tuning)
+            return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
+        record = timed(plan, tunings, history, resume=resume)
         if json_file:
             write_record(json_file, record)
-        if history:
-            say(f"added to {store.append(history, record)}")
-    Console().print(terminal.table(record))
+    console = Console()
+    for table in (terminal.table(record), *terminal.explained(record)):
+        console.print(table)
     return summary.exit_code(record)
 
 
 def compared(
     plan: Plan,
     against: Path,
-    tuning: str,
+    setting: Setting,
     effect: float,
     pairs: int | None,
     json_file: Path | None,
@@ -121,7 +136,7 @@ def compared(
     from benchmarks.measurement import write_record
     from benchmarks.resume import find
 
-    name, variables = one_setting(tuning)
+    name, variables = setting
     sides = (
         arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
         arms.Arm("new", variables=variables, tuning=name),
@@ -159,12 +174,12 @@ def compared(
     return comparison.exit_code(result)
 
 
-def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: Path | None) -> int:
+def self_tested(plan: Plan, setting: Setting, effect: float, trials: int, json_file: Path | None) -> int:
     """Plant slowdowns and none in the first case of the plan and print which were noticed; 4 if the clock errs."""
     from benchmarks import proof
     from benchmarks.measurement import write_record
 
-    name, variables = one_setting(tuning)
+    name, variables = setting
     case, mode = plan.picks[0]
 
     def keep(record: dict[str, Any]) -> None:
@@ -179,13 +194,32 @@ def self_tested(plan: Plan, tuning: str, effect: float, trials: int, json_file: 
     return proof.exit_code(record)
 
 
-def one_setting(tuning: str) -> tuple[str, dict[str, str | None]]:
-    """The name and the variables of a setting. Raises `ConfigError` for more than one."""
+def settings(tuning: str, mode: str = "both", levels: tuple[str, ...] = ()) -> Tunings:
+    """The variables of every setting to measure under, by name: each tuning, at each of graph mode's `levels`.
+
+    Raises `ConfigError` for levels in another mode.
+    """
     from ddpm_bench import remedy
 
-    if tuning == "both":
-        raise ConfigError("a comparison runs under one setting, not both: give --tuning tuned or --tuning stock")
-    return tuning, remedy.settings(tuning, say)[tuning]
+    if levels and mode != "graph":
+        raise ConfigError("--jit-level is of graph mode only: give --mode graph with it")
+    known = remedy.settings(tuning, say)
+    if not levels:
+        return known
+    return {
+        f"{name}, {level}": {**variables, JIT_LEVEL: level} for name, variables in known.items() for level in levels
+    }
+
+
+def one_of(tunings: Tunings) -> Setting:
+    """The name and the variables of the only setting. Raises `ConfigError` where there are several."""
+    if len(tunings) > 1:
+        raise ConfigError(
+            f"a comparison runs under one setting, not {len(tunings)}: give --tuning tuned or --tuning stock, and "
+            "--jit-level once"
+        )
+    (setting,) = tunings.items()
+    return setting
 
 
 @contextlib.contextmanager
@@ -197,13 +231,35 @@ def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
         yield lambda done, total, left, _: report(Progress(done, total, left))
 
 
-def timed(plan: Plan, tuning: str) -> dict[str, Any]:
-    """The record of a run of the clock, with a progress bar."""
+def timed(plan: Plan, tunings: Tunings, history: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
+    """The record of a run of the clock, with a progress bar; what a worker leaves is stored in `history` at once."""
+    from benchmarks import history as store
     from benchmarks import runner
-    from ddpm_bench import remedy
+    from benchmarks.resume import find_run
+
+    earlier = find_run(history, plan.as_record(tunings)) if resume and history else None
+    if earlier and earlier.finished:
+        say("the last run of this kind came to its end: nothing is measured again")
+        return earlier.record
+    if resume:
+        say(
+            f"going on after {len(earlier.rows)} measurements"
+            if earlier
+            else "nothing of this run is stored: starting it"
+        )
+
+    def keep(fresh: dict[str, Any]) -> None:
+        interruption.check()
+        if history:
+            store.append(history, fresh)
 
     with progressing("timing") as on_progress:
-        return runner.run(plan, reference=REFERENCE, tunings=remedy.settings(tuning, say), on_progress=on_progress)
+        record = runner.run(
+            plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress, on_worker=keep, earlier=earlier
+        )
+    if history:
+        say(f"added to {store.finish(history, record)}")
+    return record
 
 
 @click.command()

@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import mindspore
 import numpy as np
@@ -50,6 +50,9 @@ MODES = ("graph", "pynative")
 
 FEW_CORES = 4
 """At most so many cores, and the runtime's spinning threads keep Python from running (see `configure`)."""
+
+JIT_LEVEL: Final = "DDPM_BENCH_JIT_LEVEL"
+JIT_LEVELS: Final = ("O0", "O1", "O2")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -189,11 +192,17 @@ class _WithoutRecompilations(logging.Filter):
 def compiled(function: Function, mode: str) -> Function:
     """The `function` or Cell as it runs in `mode`: through `mindspore.jit` for "graph", itself for "pynative".
 
-    Raises `ConfigError` for an unknown mode.
+    The environment variable `DDPM_BENCH_JIT_LEVEL` names the level, "O0", "O1" or "O2" (Ascend), if MindSpore's own
+    choice is not wanted. Raises `ConfigError` for an unknown mode or level.
     """
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
-    result: Function = mindspore.jit(function) if mode == "graph" else function
+    level = os.environ.get(JIT_LEVEL)
+    if level and level not in JIT_LEVELS:
+        raise unknown_name(JIT_LEVEL, level, JIT_LEVELS)
+    if mode != "graph":
+        return function
+    result: Function = mindspore.jit(function, jit_level=level) if level else mindspore.jit(function)
     return result
 
 
@@ -251,7 +260,7 @@ _armed: list[bool] = []
 
 @dataclass(frozen=True)
 class SynchroniseProof:
-    """What `prove_synchronise` saw. Chains are medians of tries that take turns: a lucky one decides nothing."""
+    """What `prove_synchronise` saw: medians of tries that take turns, so no lucky one decides, and no neighbour."""
 
     operators: int
     seconds: float
@@ -262,17 +271,15 @@ class SynchroniseProof:
     """for `asnumpy()` of the longer chain's result after the wait, the least of all tries"""
     first_fetch: float
     """share of a chain's time that was left for `asnumpy()` after the first wait of all, which may do nothing"""
-
-    @property
-    def ratio(self) -> float:
-        """Cost of the doubled chain over that of the chain: 2 when the clock sees the work."""
-        return self.seconds_doubled / self.seconds
+    ratio: float
+    """of a doubled chain to the chains right before and after it, so that all three met the same neighbours: 2 when the
+    clock sees the work"""
 
     @property
     def holds(self) -> bool:
         """True when the work is paid for before `synchronize` returns.
 
-        The doubled chain costs 1.5 to 2.7 times the chain (2 but for what neighbours do to the half of its tries),
+        The doubled chain costs 1.5 to 2.7 times the chain (2 but for neighbours that come or go in half of the tries),
         and fetching costs less than a quarter of the chain: it would cost nearly all of it if nothing had waited. After
         the first wait, of which there is one try only, less than a half.
         """
@@ -300,13 +307,15 @@ def prove_synchronise(*, operators: int = 12, tries: int = 11) -> SynchronisePro
     first = _first_wait(operators)
     matrix = _matrix_worth_waiting_for()
     _chain(matrix, operators)
-    single, doubled, fetch = [], [], []
+    single, doubled, fetch = [_chain(matrix, operators)[0]], [], []
     for _ in range(tries):  # alternating, so that a busy neighbour meets both lengths
-        single.append(_chain(matrix, operators)[0])
         waited, fetched = _chain(matrix, 2 * operators)
         doubled.append(waited)
         fetch.append(fetched)
-    return SynchroniseProof(operators, statistics.median(single), statistics.median(doubled), min(fetch), first)
+        single.append(_chain(matrix, operators)[0])
+    ratios = [2 * d / (before + after) for d, before, after in zip(doubled, single, single[1:], strict=False)]
+    middle = statistics.median
+    return SynchroniseProof(operators, middle(single), middle(doubled), min(fetch), first, middle(ratios))
 
 
 def _first_wait(operators: int) -> float:

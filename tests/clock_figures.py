@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks import intervals, steps
+from benchmarks import intervals, roofline, steps
 from benchmarks.estimate import ALPHA
+from benchmarks.layers import NetworkShape, walk
 from benchmarks.looks import SPENDING
+from benchmarks.work import KINDS, Work
+from ddpm_bench.presets import PRESETS
 
 EFFECT = 0.03
 LAWS = ("normal", "heavy", "bimodal", "skewed processes", "skewed", "skewed down")
@@ -175,11 +178,34 @@ def exceeds(values: Array) -> NDArray[np.bool_]:
     return np.asarray(largest > steps.critical(values.shape[1]))
 
 
+def work(shape: NetworkShape = PRESETS["cifar10"], batch: int = 4, **_: int) -> Iterable[str]:
+    """What a pass computes and moves, by kind of layer; nothing here is drawn at random."""
+    yield "| kind | layers | forward: 10⁹ operations | MB | operations a byte | training: 10⁹ operations | MB |"
+    yield "|---|---|---|---|---|---|---|"
+    layers = walk(shape)
+    for kind in (*KINDS, "all"):
+        chosen = [layer for layer in layers if kind in (layer.kind, "all")]
+        forward, training = (
+            sum((layer.work(step, batch) for layer in chosen), Work(0, 0, 0)) for step in ("forward", "training")
+        )
+        yield _row(kind, len(chosen), *_columns(forward), f"{forward.intensity:.1f}", *_columns(training))
+    yield _row("optimiser", "", "", "", "", *_columns(roofline.optimiser(shape)))
+
+
+def _columns(work: Work) -> tuple[str, str]:
+    return f"{(work.flops + work.operations) / 1e9:.2f}", f"{work.bytes / 1e6:.0f}"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 TABLES: dict[str, Callable[..., Iterable[str]]] = {
     "schedules": schedules,
     "comparisons": comparisons,
     "coverage": coverage,
     "series": series,
+    "work": work,
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from scipy import stats
 
-CONSTANTS = {"confidence": 0.95, "power": 0.95, "alpha": 0.01, "shortest": 15}
+CONSTANTS = {"confidence": 0.95, "power": 0.95, "alpha": 0.01, "shortest": 15, "p50": 50, "p90": 90, "p99": 99}
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10, "B": 1.0,
          "%": 0.01, "GFLOP/s": 1e9, "GB/s": 1e9, "": 1.0}  # fmt: skip
 _NUMBER = re.compile(r"([+-]?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(\S*)")
@@ -145,15 +145,68 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return min(len(value["layers"]), 20 if what == "layers shown" else math.inf)
     if what == "bandwidth":
         return max(peak["best"] for name, peak in value["peaks"].items() if name.startswith("copy"))
-    return {"cell": cell, "layer": layer, "time": time, "divided": divided, "part": part}[what](value, *path)
+    if what == "operators":
+        rows = value["measurements"]
+        return len(
+            {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
+        )
+    known = {
+        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained,
+        "time": time, "divided": divided, "part": part,
+    }  # fmt: skip
+    return known[what](value, *path)
+
+
+def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
+    keys: dict[tuple[Any, ...], list[Any]] = {}
+    for row in record["measurements"]:
+        keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
+    return list(keys.items())
+
+
+def percentile(record: Any, index: int, which: str, name: str) -> float:
+    """By SciPy's binomial law: bounds are the sorted calls that the quantile lies between with 95 %, or below."""
+    _, rows = _cells(record)[index]
+    calls, share = sorted(s for row in rows for s in row["seconds"]), int(which[1:]) / 100
+    ranks, tail = range(1, len(calls) + 1), stats.binom(len(calls), share)
+    if name == "value":
+        return calls[min(k for k in ranks if k / len(calls) >= share) - 1]
+    lows = [k for k in ranks if tail.cdf(k - 1) <= 0.025]
+    if name == "low":
+        return calls[max(lows) - 1]
+    highs = [k for k in ranks if tail.sf(k - 1) <= 0.025]
+    if not (lows and highs):
+        highs = [k for k in ranks if tail.sf(k - 1) <= 0.05]
+    return calls[min(highs) - 1]
+
+
+def explained(record: Any, index: int, name: str) -> float:
+    """Sums over the layers of one case and setting, and the median of the whole's processes."""
+    owners = list(dict.fromkeys(tuple(e[k] for k in ("case", "device", "mode", "tuning")) for e in record["layers"]))
+    parts = math.fsum(
+        statistics.median(e["seconds"])
+        for e in record["layers"]
+        if tuple(e[k] for k in ("case", "device", "mode", "tuning")) == owners[index]
+    )
+    if name == "parts":
+        return parts
+    if name == "least":
+        others = ("copy", "convolution")
+        peak = max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
+        width = max(p["best"] for source, p in record["peaks"].items() if source.startswith("copy"))
+        return math.fsum(
+            max((e["flops"] or 0) / peak, e["bytes"] / width)
+            for e in record["layers"]
+            if tuple(e[k] for k in ("case", "device", "mode", "tuning")) == owners[index]
+        )
+    rows = dict(_cells(record))[owners[index]]
+    whole = statistics.median(statistics.median(row["seconds"]) for row in rows if row["invalid"] is None)
+    return whole if name == "whole" else whole - parts
 
 
 def cell(record: Any, index: int, name: str) -> Any:
     """A field of the `index`-th cell of a bench `record`."""
-    keys: dict[tuple[Any, ...], list[Any]] = {}
-    for row in record["measurements"]:
-        keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
-    key, found = list(keys.items())[index]
+    key, found = _cells(record)[index]
     valid = [row for row in found if row["invalid"] is None]
     if name == "invalid":
         return "; ".join(dict.fromkeys(row["invalid"] for row in found if row["invalid"]))
@@ -174,7 +227,8 @@ def cell(record: Any, index: int, name: str) -> Any:
     if name in simple:
         return simple[name]
     if name == "fraction_of_peak":
-        return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith("copy"))
+        others = ("copy", "convolution")
+        return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
     spread = statistics.stdev(logs)
     if name in ("low", "high") and n >= 6:
         sign = 1 if name == "low" else -1

@@ -12,7 +12,7 @@ import pytest
 from mindspore import Tensor, float16, float32
 
 from benchmarks import conftest, timing
-from benchmarks import test_operators as timed_operators
+from benchmarks import test_peaks as timed_peaks
 from benchmarks import test_sampling as timed_sampling
 from benchmarks import test_training as timed_training
 from benchmarks import test_unet as timed_unet
@@ -28,7 +28,9 @@ MAKERS: dict[str, Callable[..., Workload]] = {
     "reverse_step": timed_sampling.reverse_step,
     "chain": timed_sampling.chain,
     "latency": timed_sampling.latency,
-    "matmul": timed_operators.matmul,
+    "matmul": timed_peaks.matmul,
+    "convolution": timed_peaks.convolution,
+    "copy": timed_peaks.copy,
 }
 
 
@@ -86,12 +88,23 @@ def test_right_outputs_pass_their_gate_with_room(kind: str, mode: str) -> None:
     assert (row["proof"]["compiled_by_first_call"] > 0) == (mode == "graph")
 
 
+def tiny(case: Case) -> Case:
+    """A peak that takes no time."""
+    return dataclasses.replace(case, params={**case.params, "size": 16, "numbers": 1000, "channels": 8})
+
+
 @pytest.mark.parametrize("case", PEAKS, ids=lambda case: case.id)
-def test_peak_is_a_right_product(case: Case) -> None:
-    tiny = dataclasses.replace(case, params={**case.params, "size": 64})
-    row = row_of(tiny)
+def test_peak_is_right_and_counted(case: Case) -> None:
+    counted = {"matmul": 2 * 16**3, "convolution": 4 * 2 * (9 * 8 * 8) * 16**2, "copy": None}
+    row = row_of(tiny(case))
     assert row["invalid"] is None
-    assert row["flops"] == 2 * 64**3
+    assert row["flops"] == counted[case.maker]
+
+
+def test_copies_count_what_is_read_and_what_is_written() -> None:
+    copies = [case for case in PEAKS if case.maker == "copy"]
+    assert [case.unit for case in copies] == ["bytes", "bytes"]
+    assert all(case.work == 2 * np.dtype(np.float32).itemsize * case.params["numbers"] for case in copies)
 
 
 def returning(wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[Workload], Workload]:
@@ -150,6 +163,22 @@ def test_wrong_output_gives_a_reason_and_no_proof(kind: str, cheat: Any) -> None
     row = row_of(small(kind), cheat=returning(cheat))
     assert row["invalid"]
     assert row["proof"] == {}
+
+
+def zeroed(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing computed, whatever the library."""
+    return lambda *args: call(*args) * 0
+
+
+@pytest.mark.parametrize("case", PEAKS, ids=lambda case: case.id)
+def test_peak_of_nothing_computed_gives_a_reason(case: Case) -> None:
+    assert row_of(tiny(case), cheat=returning(zeroed))["invalid"]
+
+
+@pytest.mark.parametrize("library", ["numpy", "mindspore"])
+def test_copy_made_earlier_gives_a_reason(library: str) -> None:
+    (case,) = select(f"copy[{library}]", PEAKS)
+    assert row_of(tiny(case), cheat=returning(remembered))["invalid"] == "the copy differs from what was copied"
 
 
 @pytest.mark.parametrize("cheat", [remembered, zeros])

@@ -15,7 +15,8 @@ from fake_worker import case
 from benchmarks import runner
 from benchmarks.cases import CASES, Case, select
 from benchmarks.measurement import BenchmarkError, check_record, from_record, invalid_measurement, measurements
-from benchmarks.runner import Plan, plan, run
+from benchmarks.plans import Plan, plan
+from benchmarks.runner import run
 from benchmarks.worker import Answer, Job
 
 DEVICES = {"CPU": None, "GPU": "unavailable: none here", "Ascend": "unavailable: no driver"}
@@ -85,6 +86,14 @@ def test_peak_is_measured_at_the_start_and_at_the_end(workers: Callable[..., Wor
     record = run(given(A, processes=1), reference="m:f", variables={})
     assert [job.cases[0].id for job in used.jobs] == ["matmul[numpy]", "a[x]", "matmul[numpy]"]
     assert record["peaks"]["matmul[mindspore]"] == {"start": 4000.0, "end": 4000.0, "best": 4000.0}
+
+
+def test_copies_are_a_peak_in_bytes_a_second(workers: Callable[..., Workers]) -> None:
+    workers()
+    copied = Case("copy[numpy]", {"library": "numpy"}, "fake_timed:make", 800, "bytes", 3)
+    record = run(Plan(((A, "graph"),), peaks=(*PEAK, copied), processes=1), reference="m:f", variables={})
+    assert record["peaks"]["copy[numpy]"] == {"start": 3200.0, "end": 3200.0, "best": 3200.0}
+    assert record["peaks"]["matmul[numpy]"]["best"] == 4000.0
 
 
 def test_every_process_of_every_cell_is_in_the_record(workers: Callable[..., Workers]) -> None:
@@ -186,7 +195,7 @@ def test_tunings_are_arms_and_set_their_variables_only(workers: Callable[..., Wo
     record = run(given(A, processes=2), reference="m:f", tunings=tunings, variables=own)
     seen = [(job.tuning, v.get("ONEDNN_MAX_CPU_ISA")) for job, v in zip(used.jobs, used.variables, strict=True)]
     stock, tuned = ("stock", None), ("tuned", "AVX2")
-    assert seen == [stock, stock, tuned, tuned, stock, stock]
+    assert seen == [tuned, stock, tuned, tuned, stock, tuned], "the peak is measured under the last"
     environment = record["environment"]
     assert environment["tuning.tuned"] == "ONEDNN_MAX_CPU_ISA=AVX2"
     assert environment["tuning.stock"] == ""

@@ -44,6 +44,16 @@ def test_latency_shows_the_percentiles_that_its_calls_bound_and_why_not_the_othe
     assert "p99 n/a: 40 calls cannot bound it, 299 could" in text
 
 
+def test_peaks_are_said_where_copying_was_measured() -> None:
+    record = records.bench(records.measurement())
+    assert "peaks" not in shown(record)
+    record["peaks"]["copy[numpy]"] = {"start": 9e9, "end": 1e10, "best": 1e10}
+    record["peaks"]["convolution[mindspore]"] = {"start": 9e12, "end": 9e12, "best": 9e12}
+    text = " ".join(shown(record).split())
+    assert "peaks: 190 GFLOP/s of matrix products, 10.0 GB/s copied" in text
+    assert "51%" in text, "a fast convolution is no matrix product"
+
+
 def test_what_is_no_latency_shows_no_percentiles() -> None:
     assert "p50" not in shown(records.bench(records.measurement()))
 

@@ -25,6 +25,10 @@ def test_page_has_the_tables_rows(title: str) -> None:
     assert [row.split("|")[1] for row in printed(title)] == [row.split("|")[1] for row in rows]
 
 
+def test_page_prints_the_work_of_the_papers_net() -> None:
+    assert printed("work") == list(clock_figures.work())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("title", "table"), clock_figures.TABLES.items())
 def test_page_prints_what_simulation_gives(title: str, table: Callable[[], Iterable[str]]) -> None:

@@ -21,7 +21,11 @@ import verification
 ROOMS = {module.__name__: Path(str(module.__file__)).parent for module in (ddpm_bench, verification, benchmarks)}
 WITHOUT_MINDSPORE = ("ddpm_bench.schedule", "ddpm_bench.errors", "ddpm_bench.cli", "ddpm_bench.cli_clock")
 WITH_TORCH = "fidelity_torch.py"  # the one file of the judge that speaks with torch-fidelity, and only when called
-TIMED = {"conftest.py", "test_unet.py", "test_training.py", "test_sampling.py", "test_operators.py"}
+TIMED = {
+    "conftest.py",
+    "talking.py",
+    *(f"test_{name}.py" for name in ("unet", "training", "sampling", "operators", "peaks")),
+}
 
 
 def imported(source: str, package: str = "") -> Iterator[str]:

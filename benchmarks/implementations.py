@@ -1,0 +1,103 @@
+"""Which kernels does a build run for each case, and for which cases do two builds differ?
+
+Asked in a process of its own in which oneDNN talks (`onednn.py`) and nothing is timed. What a backend does not tell,
+MindSpore's own elementwise kernels for instance, is not known: such cases have no entry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import onednn
+from benchmarks.arms import Arm
+from benchmarks.cases import Case
+from benchmarks.measurement import Record
+from benchmarks.onednn import Choice, Primitive, Switch
+from benchmarks.talking import CASE, FAILED
+from benchmarks.worker import worker_variables
+
+TALKING_SECONDS = 600.0
+"""A worker that talks for longer is stopped: two calls of each case take less than timing them."""
+
+Choices = Mapping[Primitive, Choice]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What one build said."""
+
+    library: str | None
+    """"oneDNN v3.10.1"; None if it said nothing"""
+    by_case: Mapping[str, Choices]
+    """of the cases during which the library computed anything"""
+    reason: str | None = None
+    """why nothing more is known: the process ended or a case failed"""
+
+
+def ask(arm: Arm, cases: Sequence[Case], *, device: str, mode: str, variables: Mapping[str, str]) -> Kernels:
+    """What the build of `arm` runs for each of `cases`. Never raises for what happens to the process."""
+    content = {
+        "device": device, "mode": mode, "tuning": arm.tuning, "cases": [dataclasses.asdict(case) for case in cases],
+    }  # fmt: skip
+    settings = worker_variables(variables, {**arm.variables, **onednn.VARIABLES}, code=arm.code)
+    with tempfile.TemporaryDirectory(prefix="ddpm-bench-") as folder:
+        (Path(folder) / "job.json").write_text(json.dumps(content), encoding="utf-8")
+        command = [arm.python, "-m", "benchmarks.talking", "job.json"]
+        try:
+            done = subprocess.run(  # noqa: S603 - an interpreter with our own arguments
+                command, cwd=folder, env=settings, capture_output=True, text=True, errors="replace",
+                timeout=TALKING_SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Kernels(None, {}, f"asking for kernels took longer than {TALKING_SECONDS:.0f} s")
+        except OSError as error:
+            return Kernels(None, {}, f"asking for kernels could not be started: {error.strerror}")
+    return heard(done.stdout.splitlines(), done.returncode)
+
+
+def heard(lines: Sequence[str], code: int = 0) -> Kernels:
+    """What a process that ended with `code` said in its `lines`."""
+    failures = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
+    ended = [f"asking for kernels ended with exit code {code}"] if code else []
+    by_case = {case: onednn.choices(onednn.executions(said)) for case, said in _sections(lines)}
+    told = {case: found for case, found in by_case.items() if found}
+    return Kernels(onednn.library(lines), told, "; ".join([*ended, *failures]) or None)
+
+
+def _sections(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """The lines behind each announcement of a case, by its id."""
+    case, said = None, list[str]()
+    for line in lines:
+        if line.startswith(CASE):
+            if case is not None:
+                yield case, said
+            case, said = line.removeprefix(CASE), []
+        said.append(line)
+    if case is not None:
+        yield case, said
+
+
+def changes(old: Kernels, new: Kernels) -> list[Record]:
+    """The primitives that two builds compute differently, as JSON: {"case", "primitive", "direction", "problem", "old",
+    "new": implementations, "seconds": [a run's in the old, in the new, by the library's own watch]}.
+    """
+    return [
+        {"case": case, **_as_record(switch)}
+        for case, choices in old.by_case.items()
+        if case in new.by_case
+        for switch in onednn.switches(choices, new.by_case[case])
+    ]
+
+
+def _as_record(switch: Switch) -> Record:
+    primitive = switch.primitive
+    return {
+        "primitive": primitive.name, "direction": primitive.direction, "problem": primitive.problem,
+        "old": switch.old, "new": switch.new, "seconds": list(switch.seconds),
+    }  # fmt: skip

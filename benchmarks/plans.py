@@ -1,0 +1,101 @@
+"""What a run measures: cases in their modes, devices, how many processes, how long; and the three usual extents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.cases import CASES, PEAKS, Case, select
+from benchmarks.measurement import BenchmarkError, Record
+
+MODES = ("graph", "pynative")
+
+Tunings = Mapping[str, Mapping[str, str | None]]
+"""Name of a setting to the environment variables that make it; None unsets one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures."""
+
+    picks: tuple[tuple[Case, str], ...]
+    """cases with the mode each runs in, the ones that matter most first"""
+    devices: tuple[str, ...] | None = None
+    """None for every device that the framework knows"""
+    processes: int = 5
+    """fresh processes of each arm"""
+    budget: float | None = None
+    """seconds for the whole run; None for as long as it takes"""
+    shared: bool = False
+    """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
+    peaks: tuple[Case, ...] = PEAKS
+
+    def as_record(self, tunings: Tunings) -> Record:
+        """What is measured, as JSON: the same command has the same, by which `resume.py` finds its run."""
+        return {
+            "cases": [[case.id, mode] for case, mode in self.picks],
+            "devices": self.devices and list(self.devices),
+            "processes": self.processes,
+            "shared": self.shared,
+            "tunings": list(tunings),
+        }
+
+
+def plan(
+    cases: Sequence[Case] | None = None,
+    *,
+    devices: Sequence[str] | None = None,
+    modes: Sequence[str] = MODES,
+    processes: int | None = None,
+    extent: str = "full",
+    budget: float | None = None,
+) -> Plan:
+    """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
+
+    `cases`, `modes`, `processes` and `budget` replace what the extent would choose. Raises `BenchmarkError` for an
+    unknown extent or mode and for fewer than one process.
+    """
+    if extent not in EXTENTS:
+        raise BenchmarkError(f"unknown extent {extent!r}: known are {', '.join(EXTENTS)}")
+    strange = [mode for mode in modes if mode not in MODES]
+    if strange:
+        raise BenchmarkError(f"unknown mode {strange[0]!r}: known are {', '.join(MODES)}")
+    if processes is not None and processes < 1:
+        raise BenchmarkError(f"a run needs at least 1 process of each case, not {processes}")
+    chosen = EXTENTS[extent]
+    wanted = chosen.picks if cases is None else tuple((case, mode) for case in cases for mode in MODES)
+    return Plan(
+        picks=tuple((case, mode) for case, mode in wanted if mode in modes),
+        devices=tuple(devices) if devices else None,
+        processes=processes or chosen.processes,
+        budget=chosen.budget if budget is None else budget,
+        shared=chosen.shared,
+    )
+
+
+def _picks(pattern: str, *modes: str) -> tuple[tuple[Case, str], ...]:
+    return tuple((case, mode) for case in select(pattern) for mode in modes)
+
+
+EXTENTS: Mapping[str, Plan] = {
+    "full": Plan(tuple((case, mode) for case in CASES for mode in MODES), processes=5),
+    "quick": Plan(
+        (
+            *_picks("unet_forward[digits,*] sampling_chain[digits,*]", *MODES),
+            *_picks("training_step[digits,*]", "pynative"),  # in graph mode compiling alone takes ten seconds
+        ),
+        processes=2,
+        budget=55.0,
+        shared=True,
+    ),
+    "run": Plan(
+        (
+            *_picks("unet_forward[cifar10,b4]", "graph"),
+            *_picks("*[digits,*]", *MODES),
+            *_picks("training_step[cifar10,b4]", "pynative"),  # in graph mode compiling takes most of a minute
+        ),
+        processes=2,
+        budget=150.0,
+        shared=True,
+    ),
+}

@@ -1,0 +1,139 @@
+"""The parts of a net: complete, at the shapes that the network really has, each timed by one case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import mindspore
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from benchmarks import conftest, roofline
+from benchmarks import test_operators as timed
+from benchmarks.cases import Case
+from benchmarks.gates import Invalid
+from benchmarks.operators import CONVOLUTIONS, GRADIENTS, NETS, OPERATORS, Operator, cases, parts
+from benchmarks.timing import Workload
+from ddpm_bench import device
+from ddpm_bench.presets import PRESETS
+from ddpm_bench.unet import UNet
+from verification.oracle_network import predict
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_are_the_presets(name: str) -> None:
+    for field in fields(NETS[name]):
+        assert getattr(NETS[name], field.name) == getattr(PRESETS[name], field.name)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_parts_multiply_as_often_as_the_net(name: str) -> None:
+    assert sum(part.flops for _, part in parts(NETS[name], 4)) == roofline.forward_flops(PRESETS[name], 4)
+
+
+def test_parts_are_at_the_shapes_that_flow_through_the_network() -> None:
+    """Every Cell of the network that is a part sees and gives what its operator says."""
+    seen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+
+    def watch(path: str) -> Callable[..., None]:
+        def hook(_: nn.Cell, inputs: Any, output: Any) -> None:
+            seen[path] = (tuple(inputs[0].shape), tuple(output.shape))
+
+        return hook
+
+    net, batch = UNet(PRESETS["digits"]), 2
+    operators = dict(parts(NETS["digits"], batch))
+    for path, cell in net.cells_and_names():
+        if path in operators:
+            cell.register_forward_hook(watch(path))
+    net(Tensor(np.zeros((batch, 1, 8, 8), np.float32)), Tensor([0, 1], mindspore.int32))
+    without_cells = {path for path in operators if path.rpartition(".")[2].startswith(("silu", "add", "concat"))}
+    assert set(seen) == set(operators) - without_cells - {path for path in operators if ".concats." in path} - {
+        "time_silu"
+    }
+    for path, (given, returned) in seen.items():
+        operator = operators[path]
+        assert given[:2] == (batch, operator.in_channels), path
+        assert returned[:2] == (batch, operator.out_channels), path
+        assert returned[2:] in ((), (operator.size,) * 2), path
+
+
+def test_every_part_has_a_case_and_every_convolution_both_gradients() -> None:
+    for name, batch in (("cifar10", 4), ("digits", 64)):
+        ids = [case.id for case in cases(name, batch)]
+        assert len(set(ids)) == len(ids)
+        assert {operator.id(name) for _, operator in parts(NETS[name], batch)} <= set(ids)
+        convolutions = [i for i in ids if i.startswith(("conv3x3[", "conv1x1[", "downsample["))]
+        for case in convolutions:
+            for direction in ("input_gradient", "weight_gradient"):
+                assert case.replace("[", f".{direction}[", 1) in ids
+
+
+def test_a_call_takes_milliseconds_by_its_estimate() -> None:
+    for case in OPERATORS:
+        operator = Operator.of(case.params)
+        seconds = operator.flops / 50e9 + operator.bytes / 5e9
+        assert case.work == operator.repeats
+        assert operator.repeats == 16 or operator.repeats * seconds > 2e-3
+
+
+SMALL: dict[str, dict[str, int]] = {
+    "conv3x3": {"in_channels": 4, "out_channels": 6, "kernel": 3},
+    "conv1x1": {"in_channels": 4, "out_channels": 6, "kernel": 1},
+    "downsample": {"in_channels": 4, "out_channels": 4, "kernel": 3},
+    "dense": {"in_channels": 4, "out_channels": 6, "size": 1},
+    "group_norm": {},
+    "silu": {},
+    "attention": {},
+    "upsample": {"kernel": 3},
+    "add": {},
+    "add_time": {},
+    "concat": {},
+    "matmul": {"in_channels": 20, "out_channels": 6},
+}  # fmt: skip
+
+
+def small(kind: str, direction: str = "forward") -> Case:
+    """An operator of that kind with few channels, two runs a call."""
+    shape = {"batch": 3, "in_channels": 4, "out_channels": 4, "size": 4, "kernel": 1, "groups": 2, "heads": 2}
+    shape |= {"flops": 1, "bytes": 10**7} | SMALL[kind]
+    return Operator(kind=kind, direction=direction, **shape).case("digits")
+
+
+def outputs_of(case: Case, mode: str) -> tuple[Workload, Any]:
+    """The workload and the fetched output of call 3."""
+    machine = conftest.MindSpore(conftest.Job(mode=mode), 1.0, device)
+    workload = timed.operator(case, machine, predict)
+    return workload, workload.fetch(workload.call(*workload.prepare(3)))
+
+
+KINDS = [
+    *((kind, "forward") for kind in SMALL),
+    *((kind, gradient) for kind in CONVOLUTIONS for gradient in GRADIENTS),
+]
+
+
+@pytest.mark.parametrize(("kind", "direction"), KINDS)
+def test_right_output_passes_and_a_remembered_or_half_one_does_not(kind: str, direction: str) -> None:
+    workload, output = outputs_of(small(kind, direction), "pynative")
+    evidence = workload.gate([(3, output)])
+    assert evidence["error"] <= evidence["allowed"]
+    with pytest.raises(Invalid, match="off by"):
+        workload.gate([(4, output)])
+    with pytest.raises(Invalid, match="off by"):
+        workload.gate([(3, output.astype(np.float16).astype(np.float32))])
+    with pytest.raises(Invalid, match="has shape"):
+        workload.gate([(3, output[1:])])
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction"), [("conv3x3", "weight_gradient"), ("conv1x1", "input_gradient"), ("add", "forward")]
+)
+def test_graph_mode_gives_what_pynative_gives(kind: str, direction: str) -> None:
+    compiled = device.compile_count()
+    workload, output = outputs_of(small(kind, direction), "graph")
+    assert device.compile_count() > compiled
+    workload.gate([(3, output)])
