@@ -7,7 +7,8 @@
 | faster                             | passed  | ::notice  |
 | equivalent; identical, or rounding | passed  | nothing   |
 
-A step is both; the line that stands higher counts, and the message says all that put it there. Other than in a
+A step is both; the line that stands higher counts, and the message says all that put it there. Of single operators only
+the numbers count (`versions_words.operators`). Other than in a
 comparison of two checkouts (`announce.py`), what could not be compared is skipped: a build that has no number for a
 case is what a sweep is there to show. Older steps are told as the newest one is; the exit code is about the newest.
 """
@@ -15,11 +16,12 @@ case is what a sweep is there to show. Older steps are told as the newest one is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import announce
 from benchmarks.measurement import Record
-from benchmarks.versions_words import NAMED, cell_of, said
+from benchmarks.versions_words import NAMED, cell_of, operators, said
 
 SPEED = {"slower": "failure", "inconclusive": "skipped", "incomparable": "skipped"}
 NUMBERS = {"changed": "failure", "incomparable": "skipped"}
@@ -28,8 +30,15 @@ NUMBERS = {"changed": "failure", "incomparable": "skipped"}
 KINDS = {"failure": "error", "skipped": "warning"}
 """That element to GitHub's annotation."""
 
-Step = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""What a step did to the speed of a case and to its numbers: a verdict, and an entry of "numbers"."""
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did to the speed of a case and to its numbers."""
+
+    verdict: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    judged: bool
+    """whether its speed counts"""
 
 
 def junit(record: Record) -> str:
@@ -49,7 +58,7 @@ def github(record: Record) -> list[str]:
         status, message = _status(step)
         if status:
             lines.append(announce.annotation(KINDS[status], _name(step), message))
-        elif step[0]["label"] == "faster":
+        elif step.judged and step.verdict["label"] == "faster":
             lines.append(announce.annotation("notice", _name(step), _speed(step)))
     if record["verdicts"]:
         return lines
@@ -59,34 +68,30 @@ def github(record: Record) -> list[str]:
 def _steps(record: Record) -> list[Step]:
     """Each verdict with what became of the numbers."""
     numbers = {(cell_of(number), number["new"]): number for number in record["numbers"]}
-    absent = {"label": "incomparable", "why": "no outputs were kept"}
-    return [(v, numbers.get((cell_of(v), v["new"]), absent)) for v in record["verdicts"]]
+    absent, single = {"label": "incomparable", "why": "no outputs were kept"}, operators(record)
+    return [Step(v, numbers.get((cell_of(v), v["new"]), absent), cell_of(v) not in single) for v in record["verdicts"]]
 
 
 def _name(step: Step) -> str:
-    verdict, _ = step
-    case, device, mode = cell_of(verdict)
-    return f"{case} ({device}, {mode}): {verdict['old']} to {verdict['new']}"
+    case, device, mode = cell_of(step.verdict)
+    return f"{case} ({device}, {mode}): {step.verdict['old']} to {step.verdict['new']}"
 
 
 def _status(step: Step) -> tuple[str | None, str]:
     """The element of JUnit that a step is, None for a pass, and why."""
-    verdict, numbers = step
-    found = [
-        (SPEED.get(verdict["label"]), _speed(step)),
-        (NUMBERS.get(numbers["label"]), f"outputs {numbers['label']}: {numbers['why']}"),
-    ]
+    label = step.numbers["label"]
+    found = [(NUMBERS.get(label), f"outputs {label}: {step.numbers['why']}")]
+    if step.judged:
+        found.insert(0, (SPEED.get(step.verdict["label"]), _speed(step)))
     worst = next((status for status in KINDS if status in dict(found)), None)
     return worst, "; ".join(message for status, message in found if worst and status == worst)
 
 
 def _speed(step: Step) -> str:
-    verdict, _ = step
-    size = f"{said(verdict)}, " if verdict["label"] in NAMED else ""
-    return f"{verdict['label']}: {size}{verdict['why']}"
+    size = f"{said(step.verdict)}, " if step.verdict["label"] in NAMED else ""
+    return f"{step.verdict['label']}: {size}{step.verdict['why']}"
 
 
 def _properties(step: Step) -> dict[str, object]:
-    verdict, numbers = step
-    shown = {key: verdict.get(key) for key in announce.PROPERTIES}
-    return {**shown, "outputs": numbers["label"], "ulps": numbers.get("ulps")}
+    shown = {key: step.verdict.get(key) for key in announce.PROPERTIES}
+    return {**shown, "outputs": step.numbers["label"], "ulps": step.numbers.get("ulps")}

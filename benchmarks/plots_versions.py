@@ -19,6 +19,10 @@ WIDE = 3.0
 """Slowest over fastest build from which on the axis is logarithmic."""
 
 
+LEAST = 0.05
+"""Share of the time to either side that a picture shows at least: builds that are as fast look so."""
+
+
 @dataclass(frozen=True)
 class Build:
     """One build's time of the case: `centre` with `low` … `high` in seconds, and the step to it."""
@@ -48,6 +52,8 @@ def timeline(builds: Sequence[Build], name: str) -> str:
         if slowest > WIDE * fastest:
             logarithmic(axes)
         else:
+            middle = (slowest * fastest) ** 0.5 / scale
+            axes.plot([middle * (1 - LEAST), middle * (1 + LEAST)], [0, 0], alpha=0)  # nothing is seen but the width
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.margins(x=0.06)

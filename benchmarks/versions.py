@@ -39,7 +39,7 @@ from benchmarks.looks import LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
-from benchmarks.versions_words import cell_of, headline, named_steps, newest, unusable
+from benchmarks.versions_words import cell_of, headline, named_steps, newest, operators, unusable
 
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
@@ -215,12 +215,14 @@ def _attributions(records: Mapping[str, Record]) -> list[Record]:
 
 
 def exit_code(record: Record) -> int:
-    """1 when in any cell the newest build is slower than the one before it, or its numbers changed beyond rounding.
+    """1 when in any case the newest build is slower than the one before it, or its numbers changed beyond rounding.
 
-    Otherwise 3 when either is not decided, or when the newest that was asked for could not be used; else 0.
+    Otherwise 3 when either is not decided, or when the newest that was asked for could not be used; else 0. The speed
+    of single operators explains and does not count (`versions_words.operators`); their numbers do.
     """
     _, new = newest(record)
-    labels = {verdict["label"] for verdict in record["verdicts"] if verdict["new"] == new}
+    single = operators(record)
+    labels = {v["label"] for v in record["verdicts"] if v["new"] == new and cell_of(v) not in single}
     numbers = {number["label"] for number in record["numbers"] if number["new"] == new}
     if "slower" in labels or "changed" in numbers:
         return 1

@@ -22,7 +22,7 @@ from benchmarks.measurement import Record
 from benchmarks.summary import Row, rows
 from benchmarks.versions import exit_code
 from benchmarks.versions_text import differing
-from benchmarks.versions_words import Cell, cell_of, said
+from benchmarks.versions_words import Cell, cell_of, operators, said
 
 MOST_BYTES = 900_000
 """Up to so many the rounds of all workers are embedded: the rest of a page with 28 cells and 7 builds takes as much."""
@@ -51,6 +51,8 @@ def html(record: Record) -> str:
     """The page of a versions `record` as one HTML document."""
     entries = _entries(record)
     embedded = _embedded(record, entries)
+    single, drift = operators(record), _drift_map(record)
+    whole = {cell: found for cell, found in entries.items() if cell not in single}
     labels = list(record["arms"])
     environments = [record["arms"][label]["environment"] for label in labels]
     templates = templating.environment([embedded])
@@ -60,16 +62,19 @@ def html(record: Record) -> str:
         labels=labels,
         steps=list(pairwise(labels)),
         code=exit_code(record),
-        cells=entries,
-        pictures={cell: _picture(i, record, found) for i, (cell, found) in enumerate(entries.items())},
-        drift=_drift_map(record),
+        cells=whole,
+        operators={cell: found for cell, found in entries.items() if cell in single},
+        named=[(i, cell_of(step) in single) for i, step in enumerate(record["steps"])],
+        pictures={cell: _picture(i, record, found) for i, (cell, found) in enumerate(whole.items())},
+        drift={cell: found for cell, found in drift.items() if cell not in single},
+        operator_drift={cell: found for cell, found in drift.items() if cell in single},
         furthest=FURTHEST,
         attributions=[_attribution(one) for one in record.get("attribution", ())],
         unusable=[(i, b) for i, b in enumerate(record["builds"]) if b["reason"]],
         apart={key: [each.get(key) for each in environments] for key in differing(environments)},
         libraries=_libraries(record, labels),
         environment=environments[-1],
-        whole="measurements" in embedded["arms"][labels[0]],
+        rounds="measurements" in embedded["arms"][labels[0]],
         script=script([embedded]),
     )
 
@@ -109,6 +114,7 @@ def _embedded(record: Record, entries: Mapping[Cell, Sequence[Entry]]) -> Record
             "values": list(entry.row.processes) if entry.row else [],
             "invalid": list(entry.row.invalid) if entry.row else ["it was not measured"],
             "text": _text(record, entry),
+            "step": "" if entry.verdict is None else said(record["verdicts"][entry.verdict]),
         }
         for cell, found in entries.items()
         for entry in found

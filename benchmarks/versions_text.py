@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from benchmarks.environment import CODE_KEYS
 from benchmarks.formats import seconds
 from benchmarks.markdown import inline
 from benchmarks.measurement import Measurement, Record, measurements
-from benchmarks.versions_words import Cell, cell_of, said
+from benchmarks.versions_words import Cell, cell_of, operators, said
 
 MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
 """What a reader wants to know of where the times were taken; all of it is in the record."""
@@ -20,14 +20,17 @@ MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
 def markdown(record: Record) -> str:
     """The sweep as text that stands for itself, with the command that reproduces it."""
     labels, effect = list(record["arms"]), f"{100 * record['effect']:g} %"
+    single = operators(record)
+    cells = list(dict.fromkeys(cell for arm in record["arms"].values() for cell in _by_cell(arm)))
     lines = [
         f"**{_sentence(record)}**",
         "",
         f"Median time a call, and each build against the one before it ({effect} worth knowing); {record['created']}.",
         "",
-        *_table(record, labels),
+        *_table(record, labels, [cell for cell in cells if cell not in single]),
         "",
-        *_steps(record),
+        *_operators(record, labels, [cell for cell in cells if cell in single]),
+        *_steps(record, single),
         *_drift(record),
         *(f"* {inline(b['label'])} could not be used: {inline(b['reason'])}" for b in record["builds"] if b["reason"]),
         *(f"* {inline(note)}" for note in record["notes"]),
@@ -60,14 +63,22 @@ def _code(text: str) -> str:
     return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
-def _table(record: Record, labels: Sequence[str]) -> list[str]:
+def _table(record: Record, labels: Sequence[str], cells: Sequence[Cell]) -> list[str]:
     rows = {label: _by_cell(arm) for label, arm in record["arms"].items()}
     steps = {(cell_of(verdict), verdict["new"]): verdict for verdict in record["verdicts"]}
     lines = [f"| case | mode | {' | '.join(map(inline, labels))} |", "|---|---|" + "---|" * len(labels)]
-    for cell in dict.fromkeys(cell for by_cell in rows.values() for cell in by_cell):
+    for cell in cells:
         entries = [_entry(rows[label].get(cell, []), steps.get((cell, label))) for label in labels]
         lines.append(f"| {_code(cell[0])} | {cell[2]} | {' | '.join(entries)} |")
     return lines
+
+
+def _operators(record: Record, labels: Sequence[str], single: Sequence[Cell]) -> list[str]:
+    """The table of single operators, folded up where Markdown can be."""
+    if not single:
+        return []
+    return [f"<details><summary>{len(single)} single operators</summary>", "", *_table(record, labels, single), "",
+            "</details>", ""]  # fmt: skip
 
 
 def _by_cell(record: Record) -> dict[Cell, list[Measurement]]:
@@ -86,11 +97,12 @@ def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> st
     return f"{time}, {said(verdict)}" if verdict else time
 
 
-def _steps(record: Record) -> list[str]:
-    """A line for each step that has a name, by build."""
-    if not record["steps"]:
+def _steps(record: Record, single: Container[Cell]) -> list[str]:
+    """A line for each step that has a name, by build; those of single operators have theirs in the table."""
+    steps = [step for step in record["steps"] if cell_of(step) not in single]
+    if not steps:
         return ["No step made a case slower or faster.", ""]
-    named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in record["steps"]]
+    named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
     return ["Steps, with their intervals:", "", *named, ""]
 
 

@@ -26,6 +26,17 @@ def cell_of(entry: Mapping[str, Any]) -> Cell:
     return (str(entry["case"]), str(place["device"]), str(place["mode"]))
 
 
+def operators(record: Record) -> set[Cell]:
+    """The cells of single operators, where whole cases were measured as well: they explain those.
+
+    Their speed is not judged. Each statement is wrong once in a hundred times, and a net has half a hundred operators:
+    every other sweep would raise an alarm about nothing. What became of their numbers is not a matter of chance.
+    """
+    units = {cell_of(row): row["unit"] for arm in record["arms"].values() for row in arm["measurements"]}
+    found = {cell for cell, unit in units.items() if unit == "calls"}
+    return found if len(found) < len(units) else set()
+
+
 def change(ratio: float, interval: Sequence[float]) -> str:
     """A `ratio` of times, new over old, with its interval: "12 % slower (10 … 14)"."""
     low, high = interval
@@ -81,14 +92,24 @@ def headline(record: Record) -> str:
     """What the newest build does, in one sentence; in a second one before it, if it could not be used."""
     old, new = newest(record)
     verdicts = [verdict for verdict in record["verdicts"] if verdict["new"] == new]
+    single = operators(record)
+    whole = [verdict for verdict in verdicts if cell_of(verdict) not in single]
     numbers = [number_["label"] for number_ in record["numbers"] if number_["new"] == new]
     last = unusable(record)
     prefix = f"{_called(last)} could not be used. " if last else ""
-    if not verdicts:
+    if not whole:
         return f"{prefix}Nothing was measured of {new}."
     build = next((b for b in record["builds"] if b["label"] == new), {"label": new, "mindspore": None})
-    speed = f"{_called(build)} is {_speed(verdicts, old, record['effect'])}"
-    return f"{prefix}{speed}; {_outputs(numbers)}."
+    speed = f"{_called(build)} is {_speed(whole, old, record['effect'])}"
+    parts = [speed, *_operators([v["label"] for v in verdicts if cell_of(v) in single]), _outputs(numbers)]
+    return f"{prefix}{'; '.join(parts)}."
+
+
+def _operators(labels: Sequence[str]) -> list[str]:
+    """How many single operators took a named step, as a clause."""
+    clauses = [f"{labels.count(label)} {label}" for label in NAMED if label in labels]
+    told = f"{_listed(clauses)}" if clauses else "none slower or faster"
+    return [f"of {len(labels)} single operators {told}"] if labels else []
 
 
 def _called(build: Mapping[str, Any]) -> str:

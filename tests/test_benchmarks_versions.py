@@ -134,6 +134,21 @@ def test_exit_code_is_about_the_newest_build(kind: str) -> None:
     assert versions.exit_code(found) == code
 
 
+@pytest.mark.parametrize(("whole", "code"), [(True, 0), (False, 1)])
+def test_slower_operator_explains_and_is_an_alarm_only_by_itself(whole: bool, code: int) -> None:
+    """Half a hundred statements at one in a hundred are half an alarm a sweep; what they do to the numbers is none."""
+    nets = sweeps.times() if whole else {}
+    arms = {
+        label: sweeps.arm(label, {**nets, ("conv3x3[a]", "graph"): seconds})
+        for label, seconds in (("2.9.0", 0.01), ("2.10.0", 0.02))
+    }
+    found = sweeps.sweep(arms)
+    assert "slower" in {verdict["label"] for verdict in found["verdicts"]}
+    assert versions.exit_code(found) == code
+    changed = sweeps.sweep(arms, outputs={"2.10.0": sweeps.OUTPUT * np.float32(1.01)})
+    assert versions.exit_code(changed) == 1
+
+
 def test_undecided_newest_build_is_3() -> None:
     noisy = {label: sweeps.arm(label, sweeps.times(), noise=0.1) for label in ("2.9.0", "2.10.0")}
     assert versions.exit_code(sweeps.sweep(noisy)) == 3

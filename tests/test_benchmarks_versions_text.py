@@ -62,3 +62,11 @@ def test_nothing_shown_breaks_out_of_its_place() -> None:
     assert "`a\\|b'c # <d> [e](f)`" in text
     assert "\\<z\\> could not be used" in text
     assert "| x\\|y |" in text
+
+
+def test_single_operators_have_a_table_of_their_own() -> None:
+    text = markdown(sweeps.sweep(sweeps.with_operators(("2.9.0", "2.10.0"), nets=1, operators=4)))
+    before, _, folded = text.partition("<details><summary>8 single operators</summary>\n\n| case |")
+    assert "conv3x3" not in before
+    assert folded.count("conv3x3[digits,b64,") == 8
+    assert "No step made a case slower or faster." in folded
