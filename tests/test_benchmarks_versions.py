@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,31 @@ def test_what_a_step_did_to_the_numbers_is_said_and_counts(bouts: list[Any]) -> 
     assert versions.exit_code(found) == 1
     same = versions.sweep([build(label) for label in ("2.7.0", "2.8.0")], QUESTION, reference="m:f")
     assert same["numbers"][0]["label"] == "identical"
+
+
+def schema() -> dict[str, Any]:
+    """The schema that the wheel carries."""
+    text = resources.files("benchmarks").joinpath("schemas/versions.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def test_published_schema_describes_every_sweep() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.check_schema(schema())
+    bad = sweeps.OUTPUT.copy()
+    bad[0, 0] = np.inf
+    eventful = sweeps.eventful()
+    for found in (eventful, sweeps.sweep(sweeps.steady(), outputs={"2.10.0": bad})):
+        assert [error.message for error in validator.iter_errors(json.loads(json.dumps(found)))] == []
+    assert not validator.is_valid({**eventful, "headline": ""})
+    assert not validator.is_valid({**eventful, "numbers": [{**eventful["numbers"][0], "label": "odd"}]})
+
+
+def test_schema_names_every_field_there_is() -> None:
+    found = sweeps.eventful()
+    assert set(found) == set(schema()["properties"])
+    described = schema()["$defs"]
+    for name, entry in (("build", found["builds"][0]), ("number", found["numbers"][0]), ("step", found["steps"][0])):
+        assert set(entry) == set(described[name]["required"])
+    assert set(found["attribution"][0]) == set(described["attribution"]["properties"])

@@ -134,7 +134,9 @@ def test_sweep_killed_at_20_random_moments_ends_with_the_same_table(tmp_path: Pa
     assert ended >= 8
 
 
-@pytest.mark.parametrize(("at", "times"), [("_write", 1), ("_write", 3), ("_write", 4), ("append", 1), ("append", 4)])
+@pytest.mark.parametrize(
+    ("at", "times"), [("_write", 1), ("_write", 3), ("_write", 4), ("append", 1), ("append", 3), ("append", 4)]
+)
 def test_whichever_write_was_the_last_the_table_is_the_same(tmp_path: Path, at: str, times: int) -> None:
     """Between the outputs of two builds, between outputs and rows, between the rows of two builds."""
     assert killed(tmp_path / "store", at=at, times=times) == signal.SIGKILL

@@ -47,6 +47,7 @@ def test_wheel_carries_no_main_module() -> None:
         "benchmarks/templates/style.css",
         "benchmarks/templates/versions.html",
         "benchmarks/schemas/compare.schema.json",
+        "benchmarks/schemas/versions.schema.json",
     ],
 )
 def test_wheel_carries_what_is_read_at_run_time(name: str) -> None:
