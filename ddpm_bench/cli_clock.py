@@ -286,7 +286,7 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
         if json_file:
             write_record(json_file, record)
         if junit:
-            announce.write_junit(junit, record)
+            announce.write_junit(junit, announce.junit(record))
     return comparison.exit_code(record)
 
 

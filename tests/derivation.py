@@ -150,10 +150,11 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return len(
             {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
         )
-    if what == "compile":
-        found = [r for r in _cells(value)[path[0]][1] if r["params"].get("compile_cache") == path[1]]
-        return statistics.median(row["split"]["compile"] for row in found)
-    return {"cell": cell, "layer": layer, "percentile": percentile, "explained": explained}[what](value, *path)
+    known = {
+        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained, "compile": compiling,
+        "time": time, "divided": divided, "part": part,
+    }  # fmt: skip
+    return known[what](value, *path)
 
 
 def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
@@ -161,6 +162,12 @@ def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
     for row in record["measurements"]:
         keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
     return list(keys.items())
+
+
+def compiling(record: Any, index: int, state: str) -> float:
+    """The median over processes that found the cache of graphs in this state."""
+    found = [row for row in _cells(record)[index][1] if row["params"].get("compile_cache") == state]
+    return statistics.median(row["split"]["compile"] for row in found)
 
 
 def percentile(record: Any, index: int, which: str, name: str) -> float:
@@ -271,3 +278,26 @@ def layer(record: Any, index: int, name: str) -> float:
     if name == "gflops":
         return float(entry["flops"] / seconds / 1e9)
     return seconds / sum(statistics.median(e["seconds"]) for e in record["layers"] if owner(e) == owner(entry))
+
+
+def time(record: Any, index: int, name: str) -> Any:
+    """The middle of a build's time of a cell, or a bound of its interval, from each process's median."""
+    nothing = {"flops": None, "work": 1, "first_call_seconds": 0.0, "peak_rss_bytes": 0, "cpu_over_wall": 0.0}
+    place = {"case": "", "params": dict.fromkeys(("device", "mode", "tuning"), ""), "invalid": None}
+    rows = [{**nothing, **place, "seconds": [value]} for value in record["times"][index]["values"]]
+    return cell({"measurements": rows}, 0, name)
+
+
+def divided(record: Any, index: int, name: str) -> float:
+    """What the layers of an attribution leave of the difference, in seconds or as a share, or what they explain."""
+    whole = record["attribution"][index]
+    difference = whole["new"] - whole["old"]
+    left = difference - sum(each["new"] - each["old"] for each in whole["parts"])
+    return float({"left": left, "left share": left / difference, "explained": 1 - abs(left / difference)}[name])
+
+
+def part(record: Any, index: int, place: int, name: str) -> float:
+    """What one kind of layer adds to a difference, in seconds or as a share."""
+    whole = record["attribution"][index]
+    difference = whole["parts"][place]["new"] - whole["parts"][place]["old"]
+    return float(difference if name == "difference" else difference / (whole["new"] - whole["old"]))
