@@ -11,8 +11,11 @@ The record of a run, as JSON (numbers are SI: seconds, bytes, FLOP; never NaN or
      "measurements": [the fields of `Measurement`, one per case, mode, device, tuning and process],
      "unavailable": [{"device", "mode", "reason"} and, where only one case is missing, "case"],
      "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}; bytes/s where it copies},
-     "notes": [sentences: what was dropped and why],
-     "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured]}
+     "notes": [sentences: what was dropped and why, and where the run was interrupted],
+     "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured],
+     "plan": {what was to be measured, by which `bench --resume` finds it in a store},
+     "devices": [those measured on], "ended": ISO-8601 UTC, absent from what an interrupted run left,
+     "interruptions": [sentences: when it was gone on with, and after how much]}
 
 History of the layout. Schema 1: the first.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import CASES, PEAKS, Case, select
@@ -32,15 +34,25 @@ class Plan:
     """whether later processes of an arm may load what the first one compiled"""
     peaks: tuple[Case, ...] = PEAKS
 
-    def as_record(self, tunings: Tunings) -> Record:
-        """What is measured, as JSON: the same command has the same, by which `resume.py` finds its run."""
+    @property
+    def workers(self) -> list[tuple[tuple[Case, ...], str]]:
+        """The cases that each worker of a round takes, with their mode: one each, or all of a network that share."""
+        groups: dict[tuple[str, str, bool], list[Case]] = {}
+        for case, mode in self.picks:
+            together = self.shared or case.small
+            groups.setdefault((case.group if together else case.id, mode, case.small), []).append(case)
+        return [(tuple(cases), mode) for (_, mode, _), cases in groups.items()]
+
+    def as_record(self, tunings: Iterable[str]) -> Record:
+        """What is measured under these `tunings`, as JSON: the same command has the same, and any budget may do it."""
+        parameters = [[case.id, case.params, case.rounds] for case, _ in self.picks]
         return {
-            "cases": [[case.id, mode] for case, mode in self.picks],
-            "devices": self.devices and list(self.devices),
-            "processes": self.processes,
-            "shared": self.shared,
+            "workers": [{"mode": mode, "cases": [case.id for case in cases]} for cases, mode in self.workers],
+            "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+            "devices": list(self.devices) if self.devices else None,
             "compile_cache": self.compile_cache,
             "tunings": list(tunings),
+            "processes": self.processes,
         }
 
 

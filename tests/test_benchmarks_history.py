@@ -74,6 +74,33 @@ def test_interrupted_run_is_completed_and_not_repeated(tmp_path: Path) -> None:
     assert [r["process"] for r in found["measurements"]] == [0, 1, 2, 3, 4]
 
 
+def test_what_is_known_of_a_run_grows_and_the_last_word_counts(tmp_path: Path) -> None:
+    """A run's line is added again only when it says something else; what it no longer says is gone."""
+    growing = {**record(rows=1), "notes": ["not ended"], "peaks": {}}
+    path = append(tmp_path, growing)
+    append(tmp_path, record("b", rows=1))
+    append(tmp_path, {**growing, "measurements": [row(process=1)]})
+    assert path.read_bytes().count(b"not ended") == 1
+    append(tmp_path, {**record(rows=0), "ended": "2026-01-01T00:01:00+00:00"})
+    found = read(tmp_path).records
+    assert found == [{**record(), "ended": "2026-01-01T00:01:00+00:00"}, record("b", rows=1)]
+    append(tmp_path, growing)
+    assert "ended" not in read(tmp_path).records[0]
+
+
+def test_store_of_before_runs_grew_still_reads(tmp_path: Path) -> None:
+    """As the first writer of schema 1 left it: one line a run, without plan, devices and end."""
+    lines = [
+        {"schema": 1, "kind": "history", "environment": {"cpu": "A"}},
+        {"session": "a", "created": "2026-01-01T00:00:00+00:00", "code": {"code": "one", "ddpm_bench": "0.1"},
+         "peaks": {}, "unavailable": [], "notes": ["a note"]},
+        {"session": "a", "cell": "c0", "measurement": row()},
+    ]  # fmt: skip
+    (tmp_path / "0123456789abcdef.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = read(tmp_path).records
+    assert found == {**record(rows=1), "peaks": {}, "unavailable": []}
+
+
 def test_what_was_stored_is_never_rewritten(tmp_path: Path) -> None:
     path = append(tmp_path, record())
     before = path.read_bytes()
