@@ -64,6 +64,7 @@ def _markdown_row(row: Row) -> str:
         reason = "; ".join(row.invalid).replace("|", "\\|").replace("\n", " ")
         return f"| {row.case} | {row.device} | {row.mode} | INVALID: {reason} | | | |"
     low_high = f"{seconds(row.interval[0])} … {seconds(row.interval[1])}" if row.interval else "one process: none"
+    low_high += " (two speeds)" if row.unmet else ""
     share = f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak else ""
     rate = f"{number(row.rate)} {row.unit}/s"
     return f"| {row.case} | {row.device} | {row.mode} | {seconds(row.seconds)} | {low_high} | {rate} | {share} |"

@@ -1,7 +1,7 @@
 """From records to the numbers a person reads: one `Row` a cell, each number derivable from the record alone.
 
-A process is the sample (its value is the median of its rounds), so a row's figure is the middle of the logarithms of
-its processes' values, with an interval over processes (`intervals.py`). With one process there is no interval, and
+A process is the sample (its value is the median of its rounds), so a row's figure is the mean of the logarithms of its
+processes' values, with an interval over processes (`intervals.one_arm`). With one process there is no interval, and
 with none no number; both are said.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import intervals
-from benchmarks.estimate import minimum_detectable_effect
+from benchmarks.estimate import minimum_detectable_effect, of_two_arms
 from benchmarks.measurement import Measurement, Record, measurements
 from benchmarks.percentiles import Percentile, percentiles
 
@@ -58,26 +58,32 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Geometric mean of the processes' values, from six of them on Hodges and Lehmann's middle; None for none."""
-        if len(self.processes) < 2:
+        """Geometric mean of the processes' values; None for none."""
+        if self._level is None:
             return self.processes[0] if self.processes else None
-        return math.exp(self._middle.centre)
+        return math.exp(self._level.centre)
 
     @property
-    def _middle(self) -> intervals.Interval:
-        """Of the logarithms of the processes' values, of which there are two or more."""
-        return intervals.interval(np.log(self.processes), (1 - CONFIDENCE) / 2)
+    def _level(self) -> intervals.Interval | None:
+        """Of the logarithms of the processes' values; None below two."""
+        if len(self.processes) < 2:
+            return None
+        return intervals.one_arm(np.log(self.processes), (1 - CONFIDENCE) / 2)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of `seconds`; None below two processes.
 
-        By signed ranks from six processes on, else Student's on logarithms (`intervals.py`): of processes that are
-        alike and do not remember each other. What else holds stands in docs/clock.md.
+        Of the level that this cell has on a machine in its present state, over its moods (`intervals.py`). What it
+        covers, and what it costs, stands in docs/clock.md.
         """
-        if len(self.processes) < 2:
-            return None
-        return math.exp(self._middle.low), math.exp(self._middle.high)
+        level = self._level
+        return (math.exp(level.low), math.exp(level.high)) if level else None
+
+    @property
+    def unmet(self) -> bool:
+        """Whether the processes agree better than so few can be trusted to, and `interval` is wider than they say."""
+        return self._level is not None and self._level.method == intervals.UNMET
 
     @property
     def rate(self) -> float | None:
@@ -118,8 +124,7 @@ class Row:
         n = len(self.processes)
         if n < 2:
             return None
-        spread = float(np.std(np.log(self.processes), ddof=1))
-        return minimum_detectable_effect(spread * math.sqrt(2 / n), 2 * n - 2)
+        return minimum_detectable_effect(*of_two_arms(float(np.std(np.log(self.processes), ddof=1)), n))
 
 
 def rows(record: Record) -> list[Row]:

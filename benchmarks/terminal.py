@@ -64,6 +64,7 @@ def _cells(row: Row) -> list[str]:
     if row.seconds is None:
         return [row.case, where, "INVALID", "; ".join(row.invalid), "", ""]
     span = f"{seconds(row.interval[0])} … {seconds(row.interval[1])}" if row.interval else "n/a: one process"
+    span += " (two speeds)" if row.unmet else ""
     share = f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak else "n/a"
     return [row.case, where, seconds(row.seconds), span, f"{number(row.rate)} {row.unit}/s", share]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 CONSTANTS = {"confidence": 0.95, "power": 0.95, "alpha": 0.01, "shortest": 15, "p50": 50, "p90": 90, "p99": 99}
@@ -220,8 +221,7 @@ def cell(record: Any, index: int, name: str) -> Any:
         return key[0] if name == "case" else ", ".join(key[1:])
     logs = [math.log(statistics.median(row["seconds"])) for row in valid]
     mean, n = statistics.fmean(logs), len(logs)
-    averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
-    middle = math.exp(mean if n < 6 else statistics.median(averages))
+    middle = math.exp(mean)
     rate = valid[0]["flops"] / middle if valid[0]["flops"] else math.nan
     simple = {
         "seconds": middle, "rate": valid[0]["work"] / middle, "gflops": rate / 1e9, "flops_per_second": rate,
@@ -235,27 +235,34 @@ def cell(record: Any, index: int, name: str) -> Any:
     if name == "fraction_of_peak":
         others = ("copy", "convolution")
         return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
-    spread = statistics.stdev(logs)
-    if name in ("low", "high") and n >= 6:
-        sign = 1 if name == "low" else -1
-        return math.exp(sign * _lowest([sign * log for log in logs], sorted(sign * a for a in averages)))
+    of_mean, degrees = _remembering(n)
+    error = statistics.stdev(logs) * math.sqrt(of_mean)
     if name in ("low", "high"):
-        half = stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+        unseen = 0.0175 * min(1.0, stats.norm.ppf(0.975) * math.sqrt(_sum_of_correlations(n)) / n)
+        half = max(stats.t.ppf(0.975, degrees) * error, unseen)
         return math.exp(mean - half if name == "low" else mean + half)
     assert name == "detectable"
-    return _detectable(spread * math.sqrt(2 / n), 2 * n - 2)
+    return _detectable(error * math.sqrt(2), 2 * degrees)
 
 
-def _lowest(logs: list[float], averages: list[float]) -> float:
-    """The lower bound of the middle: the first average above which SciPy's signed ranks do not reject at 2.5 %."""
-    nudge = 1e-9
-    return next(
-        a for a in averages
-        if stats.wilcoxon([x - a - nudge for x in logs], alternative="greater", method="exact").pvalue > 0.025
-    )  # fmt: skip
+def _sum_of_correlations(n: int) -> float:
+    """Σ 2^−|i−j| over n processes, whose memory is one half."""
+    return sum(0.5 ** abs(i - j) for i in range(n) for j in range(n))
 
 
-def _detectable(error: float, degrees: int) -> float:
+def _remembering(n: int) -> tuple[float, float]:
+    """Variance of the mean over the expected sample variance, and the degrees of freedom of that, from its two moments.
+
+    s² is a sum of squares of independent normal numbers with the eigenvalues of the centred covariance for variances.
+    """
+    centring = np.eye(n) - 1 / n
+    covariance = np.array([[0.5 ** abs(i - j) for i in range(n)] for j in range(n)])
+    eigenvalues = np.linalg.eigvalsh(centring @ covariance @ centring)
+    expected = eigenvalues.sum() / (n - 1)
+    return _sum_of_correlations(n) / n**2 / expected, eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+
+
+def _detectable(error: float, degrees: float) -> float:
     """The slowdown that a one-sided t-test at 1 % finds 19 times in 20, by halving."""
     low, high = 0.0, math.log(1000)
     for _ in range(60):

@@ -94,7 +94,7 @@ def test_rates_on_quiet_noise_are_those_of_the_comparison() -> None:
     rates = cell["noise"]
     assert (rates["method"], rates["pool"], rates["size"]) == ("independent", 60, 6)
     assert rates["alarm_rate"] <= stats.binom.isf(1e-4, 500, 0.01) / 500
-    assert rates["detection_rate"] >= 0.99
+    assert rates["detection_rate"] >= 0.96
 
 
 def test_too_much_noise_for_a_threshold_is_a_low_detection_rate() -> None:
