@@ -28,6 +28,8 @@ class Plan:
     """seconds for the whole run; None for as long as it takes"""
     shared: bool = False
     """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
+    compile_cache: bool = False
+    """whether later processes of an arm may load what the first one compiled"""
     peaks: tuple[Case, ...] = PEAKS
 
     def as_record(self, tunings: Tunings) -> Record:
@@ -37,6 +39,7 @@ class Plan:
             "devices": self.devices and list(self.devices),
             "processes": self.processes,
             "shared": self.shared,
+            "compile_cache": self.compile_cache,
             "tunings": list(tunings),
         }
 
@@ -49,6 +52,7 @@ def plan(
     processes: int | None = None,
     extent: str = "full",
     budget: float | None = None,
+    compile_cache: bool = False,
 ) -> Plan:
     """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
 
@@ -70,6 +74,7 @@ def plan(
         processes=processes or chosen.processes,
         budget=chosen.budget if budget is None else budget,
         shared=chosen.shared,
+        compile_cache=compile_cache,
     )
 
 

@@ -54,6 +54,7 @@ def html(content: Page) -> str:
         every_layer=len(parts),
         operators=content.operators,
         explained=breakdown.explanations(bench) if bench else [],
+        compiles=[(i, row) for i, row in enumerate(content.rows) if row.cold is not None],
         latencies=[(i, row) for i, row in enumerate(content.rows) if row.unit == "steps" and row.seconds],
         has_split=bool(bench and breakdown.splits(bench)),
         apart=_differing(content),

@@ -151,7 +151,7 @@ def derive(source: list[Any], records: list[Any]) -> Any:
             {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
         )
     known = {
-        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained,
+        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained, "compile": compiling,
         "time": time, "divided": divided, "part": part,
     }  # fmt: skip
     return known[what](value, *path)
@@ -162,6 +162,12 @@ def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
     for row in record["measurements"]:
         keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
     return list(keys.items())
+
+
+def compiling(record: Any, index: int, state: str) -> float:
+    """The median over processes that found the cache of graphs in this state."""
+    found = [row for row in _cells(record)[index][1] if row["params"].get("compile_cache") == state]
+    return statistics.median(row["split"]["compile"] for row in found)
 
 
 def percentile(record: Any, index: int, which: str, name: str) -> float:
