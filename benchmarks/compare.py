@@ -9,8 +9,8 @@ which holds for every symmetric noise; for the fewest pairs it is Student's. Whe
 d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each round against the one beside it, so that
 what happened to both for a while is in neither. Pairs that the machine spoilt are left out (`contamination.py`). Pairs
 that ran one after the other widen their interval by what an autocorrelated machine does to ABBA order
-(`intervals.SERIAL`). Over independent processes it is the difference of the means of log v, with Welch's degrees of
-freedom (Welch 1947).
+(`intervals.SERIAL`). Over arms that were measured at different times it is the difference of the means of log v, with
+Welch's degrees of freedom (1947), each arm's processes being taken to remember each other (`intervals.remembered`).
 
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.
@@ -69,7 +69,7 @@ class Verdict:
     method: str | None = None
     """"paired" or "independent\""""
     interval_by: str | None = None
-    """"signed ranks" or "Student's t\""""
+    """"signed ranks", "Student's t" or "Student's t with memory\""""
     processes: tuple[int, int] | None = None
     minimum_detectable_effect: float | None = None
     """the slowdown found with probability `POWER` at the spread seen, as a fraction"""

@@ -62,6 +62,8 @@ class Bout:
     budget: float | None = None
     """seconds for all; None for as long as it takes"""
     timeout: float = WORKER_SECONDS
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
 
     @property
     def plan(self) -> Record:
@@ -71,6 +73,7 @@ class Bout:
             "device": self.device,
             "most_pairs": self.most_pairs,
             "arms": [[arm.label, arm.tuning, arm.planted] for arm in self.arms],
+            **self.about,
         }
 
 
@@ -279,7 +282,7 @@ class _Session:
             return
         raise BenchmarkError(
             f"{label} is no longer what the earlier pairs measured ({', '.join(changed)} changed): "
-            "start a comparison of its own, without --resume"
+            "start a comparison of its own, `bench` without --resume and `versions` with --again"
         )
 
     def _allowed(self) -> float:

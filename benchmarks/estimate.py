@@ -2,7 +2,8 @@
 
 A pair's value is a log-ratio, and so is what is estimated; `compare.py` says what it means. The smallest slowdown that
 a comparison would have shown, and the processes that one of a given size takes, come from the test that is then made:
-signed ranks (`intervals.detectable`), or the noncentral t distribution where the interval is Student's.
+signed ranks (`intervals.detectable`), or the noncentral t distribution where the interval is Student's. Processes of
+arms that were not measured in pairs may remember (`intervals.MEMORY`): a machine in another mood is no slower program.
 """
 
 from __future__ import annotations
@@ -47,13 +48,15 @@ class Estimate:
     alpha: float = ALPHA
     """error rate of each one-sided statement"""
     bounds: tuple[float, float] | None = None
-    """interval by signed ranks; None where it is Student's"""
+    """interval by signed ranks; None where it is Student's, of independent arms with memory"""
     stretch: float = 1.0
     """what the interval of pairs is wider by, as they ran one after the other"""
 
     @property
     def by(self) -> str:
         """The name of the interval: signed ranks take the noise for symmetric, Student's t for normal."""
+        if self.method == "independent":
+            return few.REMEMBERED
         return few.STUDENT if self.bounds is None else few.SIGNED_RANKS
 
     @property
@@ -102,20 +105,30 @@ def estimate_of_pairs(
 
 
 def independent_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:
-    """The log-ratio over two arms of independent processes, in seconds, with Welch's degrees of freedom."""
+    """The log-ratio over two arms of processes, in seconds, that were measured at different times.
+
+    Each arm's processes may remember each other (`intervals.remembered`); with their variances and degrees of freedom,
+    the difference is Welch's (1947).
+    """
     logs = [np.log(np.asarray(arm, np.float64)) for arm in (old, new)]
-    shares = [float(arm.var(ddof=1)) / len(arm) for arm in logs]
+    memories = [few.remembered(len(arm)) for arm in logs]
+    shares = [factor * float(arm.var(ddof=1)) / len(arm) for arm, (factor, _) in zip(logs, memories, strict=True)]
     variance = sum(shares)
-    weights = sum(share**2 / (len(arm) - 1) for share, arm in zip(shares, logs, strict=True))
-    degrees = variance**2 / weights if weights else float(len(old) + len(new) - 2)
+    weights = sum(share**2 / degrees for share, (_, degrees) in zip(shares, memories, strict=True))
     return Estimate(
         log_ratio=float(logs[1].mean() - logs[0].mean()),
         standard_error=math.sqrt(variance),
-        degrees=degrees,
+        degrees=variance**2 / weights if weights else sum(degrees for _, degrees in memories),
         spread=math.sqrt(sum(float(arm.var(ddof=1)) for arm in logs) / 2),
         method="independent",
         sizes=(len(old), len(new)),
     )
+
+
+def of_two_arms(spread: float, processes: int) -> tuple[float, float]:
+    """Standard error and degrees of freedom that `independent_estimate` has of two arms that vary alike."""
+    factor, degrees = few.remembered(processes)
+    return spread * math.sqrt(2 * factor / processes), 2 * degrees
 
 
 def power(effect: float, standard_error: float, degrees: float, alpha: float = ALPHA) -> float:
@@ -155,7 +168,7 @@ def processes_needed(effect: float, spread: float, method: str) -> int | None:
     bound = math.log1p(effect)
     if method == "paired":
         return _first(lambda n: (few.detectable(n, ALPHA, POWER) or math.inf) * spread <= bound, few.enough(ALPHA))
-    return _first(lambda n: power(effect, spread * math.sqrt(2 / n), 2 * (n - 1)) >= POWER, 2)
+    return _first(lambda n: power(effect, *of_two_arms(spread, n)) >= POWER, 2)
 
 
 def _first(holds: Callable[[int], bool], least: int) -> int | None:

@@ -14,6 +14,18 @@ Student's t does not do there: when processes fall into two modes, the first fiv
 probability 2⁻⁴, spread far less than pairs do, and "slower" is said for 3 % of programs compared with themselves
 where 1 % is stated (docs/clock.md). No interval helps below `enough` values: of n symmetric values all n lie on one
 side with probability 2⁻ⁿ. For fewer, the interval is Student's, and its name says that it takes the noise for normal.
+
+All that is for pairs. **One arm alone** (`one_arm`) has no partner that met the same moment, and its processes are not
+symmetric about anything. Its interval is for the cell's level on this machine over the sessions in which it stays as it
+is: the mean of the logarithm of a process's time, over the machine's moods and not only those of the minutes when it
+was measured. (A change from then on is what `steps.py` finds.) Processes that remember the one before, as an AR(1) with
+ρ = `MEMORY`, have a mean of larger variance and a sample variance s² that is too small and has fewer degrees of
+freedom. With their correlations C, and centred ones P C, where P = I − 11ᵀ/n,
+
+    half-width = t(ν) s √(f / n),      f = (1ᵀC 1 / n) / m,      m = tr(P C) / (n − 1),      ν = tr(P C)² / tr(P C P C)
+
+ν by matching the first two moments of s² (Satterthwaite 1946); exact for two. f is about 3.1 from three processes on:
+the interval is 1.7 to 2 times Student's, and no estimate of ρ from a handful of processes could tell when it need not.
 """
 
 from __future__ import annotations
@@ -29,6 +41,19 @@ from scipy import stats
 
 SIGNED_RANKS = "signed ranks"
 STUDENT = "Student's t"
+REMEMBERED = "Student's t with memory"
+UNMET = "two speeds"
+
+MEMORY = 0.5
+"""Lag-one correlation that the processes of one arm may have. One look at a few processes cannot tell it from none."""
+
+SPEEDS = 0.035
+"""How far apart a process's speeds may be, in logarithms: two modes 3 % apart, and what varies within a mode.
+
+Five processes are all in the same of two modes with probability 2⁻⁴, and with `MEMORY` 0.32: then they agree, about the
+wrong time. So the interval of one arm reaches at least half of this to either side or, from ten processes on, as far as
+the mean of so many at two such speeds may be off.
+"""
 
 SERIAL = math.sqrt((1 + math.sqrt(2)) / 2)
 """What widens the interval of pairs whose processes ran one after the other, in ABBA order.
@@ -51,7 +76,8 @@ class Interval:
     low: float
     high: float
     method: str
-    """`SIGNED_RANKS` (any symmetric noise) or `STUDENT` (normal noise)"""
+    """`SIGNED_RANKS` (any symmetric noise), `STUDENT` (normal noise), `REMEMBERED` (normal noise with memory) or
+    `UNMET` (as wide as `SPEEDS` ask)"""
 
     def stretched(self, factor: float) -> Interval:
         """The interval made wider by `factor` about its centre."""
@@ -79,6 +105,41 @@ def student(values: NDArray[np.float64], alpha: float) -> Interval:
     count, mean = len(values), float(values.mean())
     half = float(stats.t.ppf(1 - alpha, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, STUDENT)
+
+
+def one_arm(logs: Sequence[float] | NDArray[np.float64], alpha: float) -> Interval:
+    """The level of a cell from the logarithms of the times of at least two processes; each bound errs at `alpha`.
+
+    Where processes vary too little to have met both of two speeds, `SPEEDS` decide, and the method is `UNMET`.
+    """
+    values = np.asarray(logs, np.float64)
+    count, mean = len(values), float(values.mean())
+    inflation, degrees = remembered(count)
+    half = float(stats.t.ppf(1 - alpha, degrees)) * float(values.std(ddof=1)) * math.sqrt(inflation / count)
+    least = unmet(count, alpha)
+    return Interval(mean, mean - max(half, least), mean + max(half, least), REMEMBERED if half >= least else UNMET)
+
+
+@cache
+def unmet(count: int, alpha: float) -> float:
+    """The least half-width of one arm: `SPEEDS` / 2, or what the mean of so many processes at two speeds may be off."""
+    deviations = float(stats.norm.ppf(1 - alpha)) * math.sqrt(_memory(count).sum()) / count
+    return SPEEDS / 2 * min(1.0, deviations)
+
+
+@cache
+def remembered(count: int) -> tuple[float, float]:
+    """How much larger the variance of the mean of so many is than s²/n, f, and the degrees of freedom of s², ν."""
+    memory = _memory(count)
+    centred = memory - memory.mean(axis=0)
+    trace = float(np.trace(centred))
+    return float(memory.sum()) / count * (count - 1) / trace, trace**2 / float((centred * centred.T).sum())
+
+
+def _memory(count: int) -> NDArray[np.float64]:
+    """C: correlations of processes one after the other."""
+    order = np.arange(count)
+    return np.asarray(MEMORY ** np.abs(order - order[:, np.newaxis]), np.float64)
 
 
 def walsh(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ class Plan:
     """seconds for the whole run; None for as long as it takes"""
     shared: bool = False
     """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
+    compile_cache: bool = False
+    """whether later processes of an arm may load what the first one compiled"""
     peaks: tuple[Case, ...] = PEAKS
 
     @property
@@ -48,6 +50,7 @@ class Plan:
             "workers": [{"mode": mode, "cases": [case.id for case in cases]} for cases, mode in self.workers],
             "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
             "devices": list(self.devices) if self.devices else None,
+            "compile_cache": self.compile_cache,
             "tunings": list(tunings),
             "processes": self.processes,
         }
@@ -61,6 +64,7 @@ def plan(
     processes: int | None = None,
     extent: str = "full",
     budget: float | None = None,
+    compile_cache: bool = False,
 ) -> Plan:
     """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
 
@@ -82,6 +86,7 @@ def plan(
         processes=processes or chosen.processes,
         budget=chosen.budget if budget is None else budget,
         shared=chosen.shared,
+        compile_cache=compile_cache,
     )
 
 

@@ -1,7 +1,7 @@
 """From records to the numbers a person reads: one `Row` a cell, each number derivable from the record alone.
 
-A process is the sample (its value is the median of its rounds), so a row's figure is the middle of the logarithms of
-its processes' values, with an interval over processes (`intervals.py`). With one process there is no interval, and
+A process is the sample (its value is the median of its rounds), so a row's figure is the mean of the logarithms of its
+processes' values, with an interval over processes (`intervals.one_arm`). With one process there is no interval, and
 with none no number; both are said.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import intervals
-from benchmarks.estimate import minimum_detectable_effect
+from benchmarks.estimate import minimum_detectable_effect, of_two_arms
 from benchmarks.measurement import Measurement, Record, measurements
 from benchmarks.percentiles import Percentile, percentiles
 
@@ -46,6 +46,10 @@ class Row:
     peak_rss_bytes: int | None
     cpu_over_wall: float | None
     invalid: tuple[str, ...]
+    cold: float | None = None
+    """seconds of compiling in a process that found nothing compiled, of those that looked for it; the median"""
+    warm: float | None = None
+    """seconds in one that found its graphs compiled by an earlier process"""
 
     @property
     def label(self) -> str:
@@ -54,26 +58,32 @@ class Row:
 
     @property
     def seconds(self) -> float | None:
-        """Geometric mean of the processes' values, from six of them on Hodges and Lehmann's middle; None for none."""
-        if len(self.processes) < 2:
+        """Geometric mean of the processes' values; None for none."""
+        if self._level is None:
             return self.processes[0] if self.processes else None
-        return math.exp(self._middle.centre)
+        return math.exp(self._level.centre)
 
     @property
-    def _middle(self) -> intervals.Interval:
-        """Of the logarithms of the processes' values, of which there are two or more."""
-        return intervals.interval(np.log(self.processes), (1 - CONFIDENCE) / 2)
+    def _level(self) -> intervals.Interval | None:
+        """Of the logarithms of the processes' values; None below two."""
+        if len(self.processes) < 2:
+            return None
+        return intervals.one_arm(np.log(self.processes), (1 - CONFIDENCE) / 2)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of `seconds`; None below two processes.
 
-        By signed ranks from six processes on, else Student's on logarithms (`intervals.py`): of processes that are
-        alike and do not remember each other. What else holds stands in docs/clock.md.
+        Of the level that this cell has on a machine in its present state, over its moods (`intervals.py`). What it
+        covers, and what it costs, stands in docs/clock.md.
         """
-        if len(self.processes) < 2:
-            return None
-        return math.exp(self._middle.low), math.exp(self._middle.high)
+        level = self._level
+        return (math.exp(level.low), math.exp(level.high)) if level else None
+
+    @property
+    def unmet(self) -> bool:
+        """Whether the processes agree better than so few can be trusted to, and `interval` is wider than they say."""
+        return self._level is not None and self._level.method == intervals.UNMET
 
     @property
     def rate(self) -> float | None:
@@ -114,8 +124,7 @@ class Row:
         n = len(self.processes)
         if n < 2:
             return None
-        spread = float(np.std(np.log(self.processes), ddof=1))
-        return minimum_detectable_effect(spread * math.sqrt(2 / n), 2 * n - 2)
+        return minimum_detectable_effect(*of_two_arms(float(np.std(np.log(self.processes), ddof=1)), n))
 
 
 def rows(record: Record) -> list[Row]:
@@ -142,6 +151,11 @@ def bandwidth(peaks: dict[str, dict[str, float]]) -> float | None:
     return max((float(peak["best"]) for name, peak in peaks.items() if name.startswith("copy")), default=None)
 
 
+def _compiling(found: Iterable[Measurement], state: str) -> list[float]:
+    """Seconds of compiling in each process that found the cache of graphs in this `state`."""
+    return [m.split["compile"] for m in found if m.params.get("compile_cache") == state and "compile" in m.split]
+
+
 def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: float | None) -> Row:
     valid = [measurement for measurement in found if measurement.invalid is None]
     first = found[0]
@@ -158,6 +172,8 @@ def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: fl
         peak_rss_bytes=max((m.peak_rss_bytes for m in valid if m.peak_rss_bytes), default=None),
         cpu_over_wall=_median(measurement.cpu_over_wall for measurement in valid),
         invalid=tuple(dict.fromkeys(m.invalid for m in found if m.invalid is not None)),
+        cold=_median(_compiling(valid, "cold")),
+        warm=_median(_compiling(valid, "warm")),
     )
 
 

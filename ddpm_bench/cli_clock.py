@@ -42,6 +42,7 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Other batch sizes; may be repeated.")
 @click.option("--layers", is_flag=True, help="Also time every part of a forward pass by itself.")
 @click.option("--jit-level", "levels", multiple=True, type=click.Choice(["O0", "O1", "O2"]), help="Of graph mode.")
+@click.option("--compile-cache", is_flag=True, help="Later processes load what the first compiled: cold and warm.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
 @click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
 @click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
@@ -61,6 +62,7 @@ def bench(
     batches: tuple[int, ...],
     layers: bool,
     levels: tuple[str, ...],
+    compile_cache: bool,
     quick: bool,
     against: Path | None,
     effect: float,
@@ -106,6 +108,7 @@ def bench(
             processes=processes,
             extent="quick" if quick else "full",
             budget=budget,
+            compile_cache=compile_cache,
         )
         tunings = settings(tuning, mode, levels)
         if self_test:
@@ -292,7 +295,7 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
         if json_file:
             write_record(json_file, record)
         if junit:
-            announce.write_junit(junit, record)
+            announce.write_junit(junit, announce.junit(record))
     return comparison.exit_code(record)
 
 
@@ -305,7 +308,8 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
 def replay(history: Path, effect: float | None, resamples: int, seed: int, json_file: Path | None) -> int:
     """Say what a threshold would have flagged in HISTORY, and how it fares on the noise recorded there.
 
-    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`.
+    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`, compressed by gzip or not. Of the
+    latter, tables show what pytest-benchmark and asv would need to be as sure on the same noise.
     """
     from benchmarks import history as store
     from benchmarks import replay as replays

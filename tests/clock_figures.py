@@ -7,6 +7,7 @@ It takes about two minutes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -47,6 +48,25 @@ def student(values: Array, alpha: float) -> tuple[Array, Array]:
     count, middle = values.shape[1], values.mean(axis=1)
     half = stats.t.ppf(1 - alpha, count - 1) * values.std(axis=1, ddof=1) / math.sqrt(count)
     return middle - half, middle + half
+
+
+def one_arm(logs: Array, alpha: float, *, speeds: bool = True) -> tuple[Array, Array]:
+    """Bounds of each of (N, n) arms as `intervals.one_arm` has them; without `speeds`, for memory alone."""
+    count, mean = logs.shape[1], logs.mean(axis=1)
+    inflation, degrees = intervals.remembered(count)
+    half = stats.t.ppf(1 - alpha, degrees) * logs.std(axis=1, ddof=1) * math.sqrt(inflation / count)
+    half = np.maximum(half, intervals.unmet(count, alpha) if speeds else 0.0)
+    return mean - half, mean + half
+
+
+def between_sessions(old: Array, new: Array, alpha: float, *, memory: bool = True) -> Array:
+    """Lower bound of each log-ratio of two (N, n) arms, as `estimate.independent_estimate` has it, or as Welch had."""
+    count = old.shape[1]
+    inflation, degrees = intervals.remembered(count) if memory else (1.0, count - 1)
+    shares = [arm.var(axis=1, ddof=1) * inflation / count for arm in (old, new)]
+    variance = shares[0] + shares[1]
+    welch = variance**2 / sum(share**2 / degrees for share in shares)
+    return np.asarray(new.mean(axis=1) - old.mean(axis=1) - stats.t.ppf(1 - alpha, welch) * np.sqrt(variance))
 
 
 def decisions(
@@ -122,13 +142,63 @@ def coverage(trials: int = 10_000) -> Iterable[str]:
     counts = (3, 5, 6, 8, 12, 20)
     yield f"| noise | interval | {' | '.join(f'n = {count}' for count in counts)} |"
     yield f"|---|---|{'---|' * len(counts)}"
-    for law in (*LAWS, "ar0.5"):
+    for law in LAWS:
         for name, bounds in (("as chosen", best), ("Student's t", student)):
             cells = [_covered(bounds(noise.draw(law, (trials, count), count), 0.025)) for count in counts]
             yield f"| {law} | {name} | {' | '.join(cells)} |"
     for name, stretch in (("as chosen, ABBA pairs", intervals.SERIAL), ("without the stretch, ABBA pairs", 1.0)):
         cells = [_stretched(noise.abba(noise.draw("ar0.5", (trials, 2 * n), n)), stretch) for n in counts]
         yield f"| ar0.5 | {name} | {' | '.join(cells)} |"
+
+
+COUNTS = (2, 3, 5, 8, 12, 20)
+ARMS = {
+    "normal": 0.01,
+    "heavy": 0.01,
+    "bimodal": 0.015,
+    "sticky": 0.015,
+    "skewed": 0.01,
+    "lognormal": 0.01,
+    "ar0.5": 0.01,
+}
+"""Noise of one arm's processes, and its standard deviation: of two speeds 3 % apart, else 1 %."""
+
+
+def arms(trials: int = 20_000) -> Iterable[str]:
+    """Coverage of nominal 95 % intervals of one arm, and their widths."""
+    yield f"| noise of processes | interval | {' | '.join(f'n = {count}' for count in COUNTS)} |"
+    yield f"|---|---|{'---|' * len(COUNTS)}"
+    kinds: dict[str, Bounds] = {
+        "as chosen": one_arm,
+        "memory alone": functools.partial(one_arm, speeds=False),
+        "Student's t": student,
+    }
+    for law, spread in ARMS.items():
+        for name, bounds in kinds.items():
+            cells = [_covered(bounds(spread * noise.draw(law, (trials, count), count), 0.025)) for count in COUNTS]
+            yield f"| {law} | {name} | {' | '.join(cells)} |"
+    for spread in (0.01, 0.005, 0.002):
+        for name, bounds in kinds.items():
+            cells = [_width(bounds(spread * noise.draw("normal", (trials, count), count), 0.025)) for count in COUNTS]
+            yield f"| ± of {100 * spread:g} % normal | {name} | {' | '.join(cells)} |"
+
+
+def _width(bounds: Sequence[Array]) -> str:
+    low, high = bounds
+    return f"{100 * np.median(high - low) / 2:.2f} %"
+
+
+def sessions(trials: int = 20_000) -> Iterable[str]:
+    """How often one session of a program is called slower than another, at a stated 1 %."""
+    yield f"| noise of processes | interval | {' | '.join(f'n = {count}' for count in COUNTS)} |"
+    yield f"|---|---|{'---|' * len(COUNTS)}"
+    for law, spread in ARMS.items():
+        for name, memory in (("as chosen", True), ("Welch's", False)):
+            cells = []
+            for count in COUNTS:
+                old, new = (spread * noise.draw(law, (trials, count), seed) for seed in (count, 100 + count))
+                cells.append(f"{100 * np.mean(between_sessions(old, new, ALPHA, memory=memory) > 0):.2f} %")
+            yield f"| {law} | {name} | {' | '.join(cells)} |"
 
 
 def _covered(bounds: Sequence[Array]) -> str:
@@ -148,7 +218,7 @@ def series(trials: int = 10_000) -> Iterable[str]:
     lengths = (30, 40, 60, 100, 200)
     yield f"| series | {' | '.join(f'{points} points' for points in lengths)} |"
     yield f"|---|{'---|' * len(lengths)}"
-    for law in ("normal", "skewed", "skewed down", "heavy", "bimodal", "ar0.25", "ar0.5"):
+    for law in ("normal", "skewed", "skewed down", "heavy", "bimodal", "ar0.25", "ar0.5", "ar0.7", "ar0.85"):
         cells = [_share(noise.draw(law, (trials, points), points)) for points in lengths]
         yield f"| {law}, without a step | {' | '.join(cells)} |"
     for law in ("normal", "ar0.5"):
@@ -158,7 +228,15 @@ def series(trials: int = 10_000) -> Iterable[str]:
             stepped[:, -5:] += 3
             cells.append(f"{100 * np.mean(exceeds(stepped) | exceeds(stepped[:, :-1])):.2f} %")
         yield f"| {law}, step of 3 sd, looked for after the fourth and the fifth point | {' | '.join(cells)} |"
-    for law, after in (("normal", 5), ("normal", 10), ("ar0.5", 5), ("ar0.5", 10), ("ar0.5", 15)):
+    for law, after in (
+        ("normal", 5),
+        ("normal", 7),
+        ("normal", 10),
+        ("normal", 15),
+        ("ar0.5", 5),
+        ("ar0.5", 10),
+        ("ar0.5", 15),
+    ):
         cells = []
         for points in lengths:
             stepped = noise.draw(law, (trials, points), points)
@@ -174,8 +252,8 @@ def _share(values: Array) -> str:
 def exceeds(values: Array) -> NDArray[np.bool_]:
     """Which of (N, n) series have a step, as `steps.find` decides it first."""
     blocks = [values[i : i + 1000] for i in range(0, len(values), 1000)]
-    largest = np.concatenate([np.abs(steps.scanned(block).statistic).max(axis=1) for block in blocks])
-    return np.asarray(largest > steps.critical(values.shape[1]))
+    totals = np.concatenate([steps.weighed(block).total for block in blocks])
+    return np.asarray(totals > steps.critical(values.shape[1]))
 
 
 def work(shape: NetworkShape = PRESETS["cifar10"], batch: int = 4, **_: int) -> Iterable[str]:
@@ -204,6 +282,8 @@ TABLES: dict[str, Callable[..., Iterable[str]]] = {
     "schedules": schedules,
     "comparisons": comparisons,
     "coverage": coverage,
+    "arms": arms,
+    "sessions": sessions,
     "series": series,
     "work": work,
 }

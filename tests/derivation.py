@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 CONSTANTS = {"confidence": 0.95, "power": 0.95, "alpha": 0.01, "shortest": 15, "p50": 50, "p90": 90, "p99": 99}
@@ -150,7 +151,11 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return len(
             {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
         )
-    return {"cell": cell, "layer": layer, "percentile": percentile, "explained": explained}[what](value, *path)
+    known = {
+        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained, "compile": compiling,
+        "time": time, "divided": divided, "part": part,
+    }  # fmt: skip
+    return known[what](value, *path)
 
 
 def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
@@ -158,6 +163,12 @@ def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
     for row in record["measurements"]:
         keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
     return list(keys.items())
+
+
+def compiling(record: Any, index: int, state: str) -> float:
+    """The median over processes that found the cache of graphs in this state."""
+    found = [row for row in _cells(record)[index][1] if row["params"].get("compile_cache") == state]
+    return statistics.median(row["split"]["compile"] for row in found)
 
 
 def percentile(record: Any, index: int, which: str, name: str) -> float:
@@ -210,8 +221,7 @@ def cell(record: Any, index: int, name: str) -> Any:
         return key[0] if name == "case" else ", ".join(key[1:])
     logs = [math.log(statistics.median(row["seconds"])) for row in valid]
     mean, n = statistics.fmean(logs), len(logs)
-    averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
-    middle = math.exp(mean if n < 6 else statistics.median(averages))
+    middle = math.exp(mean)
     rate = valid[0]["flops"] / middle if valid[0]["flops"] else math.nan
     simple = {
         "seconds": middle, "rate": valid[0]["work"] / middle, "gflops": rate / 1e9, "flops_per_second": rate,
@@ -225,27 +235,34 @@ def cell(record: Any, index: int, name: str) -> Any:
     if name == "fraction_of_peak":
         others = ("copy", "convolution")
         return rate / max(p["best"] for source, p in record["peaks"].items() if not source.startswith(others))
-    spread = statistics.stdev(logs)
-    if name in ("low", "high") and n >= 6:
-        sign = 1 if name == "low" else -1
-        return math.exp(sign * _lowest([sign * log for log in logs], sorted(sign * a for a in averages)))
+    of_mean, degrees = _remembering(n)
+    error = statistics.stdev(logs) * math.sqrt(of_mean)
     if name in ("low", "high"):
-        half = stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+        unseen = 0.0175 * min(1.0, stats.norm.ppf(0.975) * math.sqrt(_sum_of_correlations(n)) / n)
+        half = max(stats.t.ppf(0.975, degrees) * error, unseen)
         return math.exp(mean - half if name == "low" else mean + half)
     assert name == "detectable"
-    return _detectable(spread * math.sqrt(2 / n), 2 * n - 2)
+    return _detectable(error * math.sqrt(2), 2 * degrees)
 
 
-def _lowest(logs: list[float], averages: list[float]) -> float:
-    """The lower bound of the middle: the first average above which SciPy's signed ranks do not reject at 2.5 %."""
-    nudge = 1e-9
-    return next(
-        a for a in averages
-        if stats.wilcoxon([x - a - nudge for x in logs], alternative="greater", method="exact").pvalue > 0.025
-    )  # fmt: skip
+def _sum_of_correlations(n: int) -> float:
+    """Σ 2^−|i−j| over n processes, whose memory is one half."""
+    return sum(0.5 ** abs(i - j) for i in range(n) for j in range(n))
 
 
-def _detectable(error: float, degrees: int) -> float:
+def _remembering(n: int) -> tuple[float, float]:
+    """Variance of the mean over the expected sample variance, and the degrees of freedom of that, from its two moments.
+
+    s² is a sum of squares of independent normal numbers with the eigenvalues of the centred covariance for variances.
+    """
+    centring = np.eye(n) - 1 / n
+    covariance = np.array([[0.5 ** abs(i - j) for i in range(n)] for j in range(n)])
+    eigenvalues = np.linalg.eigvalsh(centring @ covariance @ centring)
+    expected = eigenvalues.sum() / (n - 1)
+    return _sum_of_correlations(n) / n**2 / expected, eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+
+
+def _detectable(error: float, degrees: float) -> float:
     """The slowdown that a one-sided t-test at 1 % finds 19 times in 20, by halving."""
     low, high = 0.0, math.log(1000)
     for _ in range(60):
@@ -268,3 +285,26 @@ def layer(record: Any, index: int, name: str) -> float:
     if name == "gflops":
         return float(entry["flops"] / seconds / 1e9)
     return seconds / sum(statistics.median(e["seconds"]) for e in record["layers"] if owner(e) == owner(entry))
+
+
+def time(record: Any, index: int, name: str) -> Any:
+    """The middle of a build's time of a cell, or a bound of its interval, from each process's median."""
+    nothing = {"flops": None, "work": 1, "first_call_seconds": 0.0, "peak_rss_bytes": 0, "cpu_over_wall": 0.0}
+    place = {"case": "", "params": dict.fromkeys(("device", "mode", "tuning"), ""), "invalid": None}
+    rows = [{**nothing, **place, "seconds": [value]} for value in record["times"][index]["values"]]
+    return cell({"measurements": rows}, 0, name)
+
+
+def divided(record: Any, index: int, name: str) -> float:
+    """What the layers of an attribution leave of the difference, in seconds or as a share, or what they explain."""
+    whole = record["attribution"][index]
+    difference = whole["new"] - whole["old"]
+    left = difference - sum(each["new"] - each["old"] for each in whole["parts"])
+    return float({"left": left, "left share": left / difference, "explained": 1 - abs(left / difference)}[name])
+
+
+def part(record: Any, index: int, place: int, name: str) -> float:
+    """What one kind of layer adds to a difference, in seconds or as a share."""
+    whole = record["attribution"][index]
+    difference = whole["parts"][place]["new"] - whole["parts"][place]["old"]
+    return float(difference if name == "difference" else difference / (whole["new"] - whole["old"]))

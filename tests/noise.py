@@ -21,6 +21,11 @@ def draw(law: str, shape: Shape, seed: int | np.random.Generator = 0) -> Array:
         return np.asarray(random.standard_t(3, shape)) / math.sqrt(3)
     if law == "bimodal":
         return np.asarray((random.choice((-1.0, 1.0), shape) + 0.1 * random.standard_normal(shape)) / math.sqrt(1.01))
+    if law == "sticky":
+        return np.asarray((speeds(shape, random) + 0.1 * random.standard_normal(shape)) / math.sqrt(1.01))
+    if law == "lognormal":
+        variance = (math.e - 1) * math.e
+        return np.asarray((random.lognormal(size=shape) - math.sqrt(math.e)) / math.sqrt(variance))
     if law in ("skewed", "skewed down"):
         return (1 if law == "skewed" else -1) * (random.standard_exponential(shape) - 1)
     if law == "skewed processes":
@@ -28,6 +33,13 @@ def draw(law: str, shape: Shape, seed: int | np.random.Generator = 0) -> Array:
     if law.startswith("ar"):
         return autoregressive(float(law[2:]), shape, random)
     raise ValueError(f"no noise is called {law}")
+
+
+def speeds(shape: Shape, random: np.random.Generator, stay: float = 0.75) -> Array:
+    """±1, each like the one before with probability `stay`: at 3/4 the correlation is that of AR(0.5)."""
+    changes = random.random(shape) > stay
+    changes[..., 0] = random.random(shape[:-1]) < 0.5
+    return np.where(np.cumsum(changes, axis=-1) % 2 == 0, 1.0, -1.0)
 
 
 def autoregressive(rho: float, shape: Shape, random: np.random.Generator) -> Array:

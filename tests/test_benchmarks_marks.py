@@ -108,8 +108,7 @@ def test_new_fields_are_escaped() -> None:
     assert page.count("<script") == 1
 
 
-def test_interval_of_many_processes_is_derived_by_the_test_that_it_inverts() -> None:
-    """From six processes on the interval is by signed ranks: SciPy's test finds the same bounds."""
+def test_interval_of_many_processes_is_derived_from_its_moments() -> None:
     record = full_record.bench(cells=1, processes=8)
     first = summary.rows(record)[0]
     assert first.interval is not None

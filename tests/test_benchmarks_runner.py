@@ -262,3 +262,22 @@ def test_real_workers_make_a_record_from_end_to_end(tmp_path: Path, monkeypatch:
     assert record["unavailable"] == [{"device": "GPU", "mode": "graph", "reason": "unavailable: this test has none"}]
     assert record["peaks"]["matmul[numpy]"]["best"] > 0
     assert len(record["session"]) == 32
+
+
+def test_later_processes_of_an_arm_find_what_its_first_one_compiled(workers: Callable[..., Workers]) -> None:
+    used = workers()
+    record = run(given(A, B, processes=3, devices=("CPU",), compile_cache=True), reference="m:f", variables={})
+    states = {(m.case, m.process): m.params["compile_cache"] for m in measurements(record)}
+    assert states == {(name, i): "warm" if i else "cold" for name in ("a[x]", "b[x]") for i in range(3)}
+    folders = [v.get("MS_COMPILER_CACHE_PATH") for v in used.variables]
+    assert (folders[0], folders[-1]) == (None, None)  # the peaks compile nothing
+    by_case = {(job.cases[0].id, folder) for job, folder in zip(used.jobs, folders, strict=True) if folder}
+    assert len(by_case) == len({folder for _, folder in by_case}) == 2
+    assert not any(Path(str(folder)).exists() for _, folder in by_case)
+
+
+def test_nothing_is_cached_in_pynative_mode_or_unasked(workers: Callable[..., Workers]) -> None:
+    used = workers()
+    run(replace(given(A, processes=2), picks=((A, "pynative"),), compile_cache=True), reference="m:f", variables={})
+    run(given(A, processes=2), reference="m:f", variables={})
+    assert not any("MS_COMPILER_CACHE_PATH" in variables for variables in used.variables)

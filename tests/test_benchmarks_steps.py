@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import steps
-from benchmarks.steps import critical, find, scanned
+from benchmarks.steps import critical, find, scanned, weighed
 
 PERCENT = 0.01
 
@@ -54,42 +54,103 @@ def test_series_without_a_step_has_none_at_length(law: str, points: int) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("points", steps.CRITICAL)
 def test_thresholds_are_those_that_calibration_makes(points: int) -> None:
-    """With another seed: the quantile of 40 000 series has a standard deviation of about 0.02."""
-    assert steps.CRITICAL[points] == pytest.approx(steps.calibrate(points, seed=1), abs=0.1)
+    """With another seed: the standard deviation of the quantile is at most 0.1, found with four seeds."""
+    assert steps.CRITICAL[points] == pytest.approx(steps.calibrate(points, seed=1), abs=0.4)
 
 
 def test_threshold_between_two_lengths_lies_between_theirs() -> None:
     assert critical(60) == steps.CRITICAL[60]
-    assert steps.CRITICAL[80] <= critical(70) <= steps.CRITICAL[60]
+    assert steps.CRITICAL[60] < critical(70) < steps.CRITICAL[80]
     assert critical(1000) == steps.CRITICAL[200]
 
 
-@pytest.mark.parametrize("points", [60, 100, 200])
+@pytest.mark.parametrize("points", [30, 40, 50, 60, 100, 200])
 def test_step_of_three_deviations_is_found_within_five_points(points: int) -> None:
-    """3 % at 1 % white noise: 95 %, less what 2000 series fall short of it once in 1e4 seeds."""
+    """3 % at 1 % white noise: 95 %, less what 2000 series fall short of it once in 1e4 seeds.
+
+    A detector that finds 91 % is caught in 99.9 % of seeds.
+    """
     assert found_within_five("normal", 2000, points) >= float(stats.binom.ppf(1e-4, 2000, 0.95)) / 2000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("points", [60, 80, 120, 200])
+@pytest.mark.parametrize("points", [30, 35, 45, 60, 80, 120, 200])
 def test_step_of_three_deviations_is_found_within_five_points_at_length(points: int) -> None:
-    assert found_within_five("normal", 20_000, points) >= 0.95
+    """Of 20 000 series 94.5 %: 30 points, with 95.0 %, fall short of it once in a thousand seeds, more points never."""
+    assert found_within_five("normal", 20_000, points) >= 0.945
 
 
-@pytest.mark.parametrize(("law", "points", "least"), [("normal", 30, 0.94), ("ar0.5", 60, 0.95)])
+@pytest.mark.parametrize(
+    ("law", "points", "least"), [("normal", 30, 0.877), ("normal", 40, 0.985), ("ar0.5", 60, 0.916)]
+)
 def test_step_in_the_middle_is_found(law: str, points: int, least: float) -> None:
-    """Where five points do not hold enough, later ones do: short series, and noise with memory."""
+    """Later points keep what five have shown, and are the remedy where noise has memory.
+
+    The bounds are four standard deviations below the shares of 20 000 series.
+    """
     series = noise.draw(law, (2000, points), seed=7)
     series[:, points // 2 :] += 3
     assert found_share(series) >= least
 
 
+def test_noise_with_more_memory_than_calibrated_for_has_few_steps() -> None:
+    """AR(0.85) in 150 points: 1.4 %. Without the weight of ρ = 0.75 in `WITHOUT`, 35 %."""
+    assert found_share(noise.draw("ar0.85", (2000, 150), seed=1)) <= at_most(0.02, 2000)
+
+
 def test_detector_that_believes_in_white_noise_takes_memory_for_steps() -> None:
     """The mistake of the usual ones: with ρ set to 0 more than a quarter of AR(0.5) series would have a step."""
-    series = noise.draw("ar0.5", (2000, 60))
-    naive = np.abs(scanned(series, correlation=0.0).statistic).max(axis=1)
-    white = np.quantile(np.abs(scanned(noise.draw("normal", (2000, 60)), correlation=0.0).statistic).max(axis=1), 0.99)
-    assert (naive > white).mean() > 0.25
+    scans = [scanned(noise.draw(law, (2000, 60)), correlation=0.0) for law in ("ar0.5", "normal")]
+    naive, white = (np.abs(scan.shift / scan.error).max(axis=1) for scan in scans)
+    assert (naive > np.quantile(white, 0.99)).mean() > 0.25
+
+
+@pytest.mark.parametrize("rho", steps.MEMORIES)
+def test_likelihoods_are_those_of_the_normal_law(rho: float) -> None:
+    """Against the density with covariance matrices written out and the scale integrated numerically."""
+    series, points = noise.draw("ar0.5", (2, 20), seed=3), 20
+    memory = rho ** np.abs(np.subtract.outer(np.arange(points), np.arange(points)))
+    y = series - series.mean(axis=1, keepdims=True)
+    k = steps._places(points)
+    without, given = steps._log_likelihoods(y, k, rho)
+    for j, place in enumerate(k):
+        step = (np.arange(points) >= place).astype(float)
+        ratio = np.exp(given[:, j] - without[:, 0])
+        expected = marginal(y, memory + steps.SIZE**2 * np.outer(step, step)) / marginal(y, memory)
+        assert ratio == pytest.approx(expected, rel=1e-6)
+    white = steps._log_likelihoods(y, k, 0.0)[0][:, 0]
+    expected = marginal(y, memory) / marginal(y, np.eye(points))
+    assert np.exp(without[:, 0] - white) == pytest.approx(expected, rel=1e-6)
+
+
+def marginal(y: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """∫∫ N(y; μ 1, σ² C) dμ dσ/σ up to a constant: of contrasts, which no level changes, log σ on a grid."""
+    points = y.shape[1]
+    contrasts = np.linalg.qr(np.column_stack([np.ones(points), np.eye(points)[:, 1:]]))[0].T[1:]
+    inner = contrasts @ covariance @ contrasts.T
+    z = y @ contrasts.T
+    squares = np.einsum("ni,ij,nj->n", z, np.linalg.inv(inner), z)
+    log_scale = np.linspace(-4, 4, 4001)[:, np.newaxis]
+    density = np.exp(-(points - 1) * log_scale - squares * np.exp(-2 * log_scale) / 2)
+    return np.asarray(density.sum(axis=0) / math.sqrt(np.linalg.det(inner)))
+
+
+def test_evidence_weighs_places_and_memories() -> None:
+    """Λ written as the sum it is, for one series; the weights of each are those of a probability."""
+    y = noise.draw("normal", (1, 25), seed=4)
+    y -= y.mean()
+    found = weighed(y)
+    at = [steps._log_likelihoods(y, found.places, rho) for rho in steps.MEMORIES]
+    weights = np.full(18, 0.45 / 18) + np.array([0.0] * 16 + [0.275] * 2)
+    stepped = sum(p * np.exp(given[0]) @ weights for p, (_, given) in zip(steps.WITH, at, strict=True))
+    level = sum(p * math.exp(without[0, 0]) for p, (without, _) in zip(steps.WITHOUT, at, strict=True))
+    assert found.total[0] == pytest.approx(math.log(stepped / level), rel=1e-9)
+    assert [sum(steps.WITH), sum(steps.WITHOUT)] == pytest.approx([1, 1])
+
+
+def test_evidence_does_not_know_up_from_down() -> None:
+    series = noise.draw("skewed", (5, 40), seed=2)
+    assert weighed(-series).total == pytest.approx(weighed(series).total)
 
 
 def test_estimates_are_those_of_least_squares_on_transformed_series() -> None:
@@ -98,23 +159,12 @@ def test_estimates_are_those_of_least_squares_on_transformed_series() -> None:
     whiten = np.eye(20) - rho * np.eye(20, k=-1)
     whiten[0, 0] = math.sqrt(1 - rho**2)
     scan = scanned(series, correlation=rho)
-    for j, k in enumerate(scan.places):
+    for j, k in enumerate(range(steps.LEAST, 21 - steps.LEAST)):
         design = np.column_stack([np.ones(20), np.arange(20) >= k])
         beta, residual, *_ = np.linalg.lstsq(whiten @ design, whiten @ series.T, rcond=None)
         covariance = np.linalg.inv((whiten @ design).T @ (whiten @ design))
         assert scan.shift[:, j] == pytest.approx(beta[1], rel=1e-9)
         assert scan.error[:, j] == pytest.approx(np.sqrt(residual / 17 * covariance[1, 1]), rel=1e-9)
-
-
-def test_correlation_is_that_of_residuals_of_two_means_raised() -> None:
-    series = noise.draw("ar0.5", (2, 40), seed=3)
-    scan = scanned(series)
-    for j, k in enumerate(scan.places):
-        residual = series - np.where(
-            np.arange(40) < k, series[:, :k].mean(1, keepdims=True), series[:, k:].mean(1, keepdims=True)
-        )
-        lag = (residual[:, 1:] * residual[:, :-1]).sum(1) / (residual**2).sum(1)
-        assert scan.correlation[:, j] == pytest.approx(np.clip(lag + steps.RAISE / 40, 0, steps.MOST_MEMORY), rel=1e-9)
 
 
 def test_place_and_ratio_of_a_step_are_told_with_their_intervals() -> None:
@@ -140,7 +190,7 @@ def test_several_steps_are_found_in_order_of_time() -> None:
     assert [abs(step.index - at) <= 1 for step, at in zip(found, (40, 80), strict=True)] == [True, True]
     assert [step.ratio for step in found] == pytest.approx([1.05, 0.92], abs=0.01)
     assert all(step.between[0] <= step.index <= step.between[1] for step in found)
-    assert all(abs(step.statistic) > step.critical for step in found)
+    assert all(step.evidence > step.critical for step in found)
 
 
 def test_short_series_has_no_steps() -> None:

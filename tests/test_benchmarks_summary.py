@@ -20,11 +20,19 @@ def test_row_is_the_geometric_mean_of_process_medians() -> None:
     assert two.seconds == pytest.approx(2.0, rel=1e-15)
 
 
-def test_interval_is_students_on_logarithms() -> None:
+def test_interval_is_students_on_logarithms_of_processes_that_remember() -> None:
     two = row(records.measurement(seconds=[1.0]), records.measurement(process=1, seconds=[math.e]))
-    # two logs 0 and 1: mean 1/2, standard error 1/2, t(0.975, 1) = tan(0.475 pi) = 12.7062
-    half = math.tan(0.475 * math.pi) / 2
+    # two logs 0 and 1: mean 1/2, standard error 1/2, t(0.975, 1) = tan(0.475 pi) = 12.7062; the variance of the mean of
+    # two that remember by a half is (1 + 1/2) / (1 - 1/2) = 3 times the one that their difference shows
+    half = math.sqrt(3) * math.tan(0.475 * math.pi) / 2
     assert two.interval == pytest.approx((math.exp(0.5 - half), math.exp(0.5 + half)), rel=1e-9)
+    assert not two.unmet
+
+
+def test_processes_that_agree_may_all_have_missed_a_second_speed() -> None:
+    alike = row(*(records.measurement(process=i, seconds=[1 + 1e-5 * i]) for i in range(3)))
+    assert alike.interval == pytest.approx((math.exp(-0.0175), math.exp(0.0175)), rel=1e-4)
+    assert alike.unmet
 
 
 def test_one_process_has_no_interval_and_detects_nothing() -> None:

@@ -19,7 +19,7 @@ def shown(record: records.Record) -> str:
 def test_row_shows_figure_interval_and_rate() -> None:
     text = shown(records.bench(records.measurement(), records.measurement(process=1)))
     assert "unet_forward[cifar10,b4]" in text
-    assert "510 ms … 510 ms" in text
+    assert "501 ms … 519 ms (two speeds)" in text
     assert "7.84 images/s" in text
 
 
