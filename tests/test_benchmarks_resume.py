@@ -297,6 +297,17 @@ def test_another_plan_is_another_sweep(tmp_path: Path, changes: dict[str, Any]) 
     assert find_sweep(tmp_path, SWEEP.as_record(["tuned"])) is None
 
 
+def test_graphs_compiled_before_the_interruption_are_gone_and_the_rows_say_so(tmp_path: Path) -> None:
+    """Killed after process 0 of both arms and process 1 of the second: each arm compiles once more."""
+    cached = replace(SWEEP, compile_cache=True)
+    forked(lambda: sweep(tmp_path, plan=cached, die_after=4), None)
+    record = sweep(tmp_path, plan=cached)
+    check_sweep(tmp_path, record)
+    found = {(row.case, row.process): row.params["compile_cache"] for row in measurements(record)}
+    assert [found["a[x]", i] for i in range(3)] == ["cold", "cold", "warm"]
+    assert [found["c[y]", i] for i in range(3)] == ["cold", "warm", "cold"]
+
+
 def test_last_sweep_of_a_plan_is_gone_on_with(tmp_path: Path) -> None:
     forked(lambda: sweep(tmp_path, die_after=3), None)
     second = runner.run(SWEEP, reference="json:loads", variables={})
