@@ -10,6 +10,7 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["percentile", r, i, p, name] of all rounds of the i-th cell: "value", "low" or "high" of the percentile p
     ["explained", r, k, name]     of the k-th cell in `layers`: "parts" together, the "whole" call, "between", "least"
     ["compile", r, i, state]      of the i-th cell: seconds of compiling, median of processes in that state of the cache
+    ["kernels shown", r]          how many exchanged kernels a sweep's page lists: all, up to a limit
     ["operators", r]              how many cells of a bench record are single operators
     ["time", r, i, name]          of the i-th entry of `times`: "seconds", "low" or "high", as a `Row` has them
     ["divided", r, i, name]       of the i-th entry of `attribution`: "left" in seconds, "left share", "explained"

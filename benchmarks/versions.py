@@ -14,6 +14,7 @@ The record, as JSON:
      "steps": [the verdicts that are named, in words: versions_words.py], "headline": the sentence about the newest,
      "command": what reproduces it, from who asked,
      "attribution": [those of attribution.py, with "step": [old, new]], where layers were timed,
+     "kernels": {"said", "changes"}, see versions_kernels.py,
      "notes": [sentences]}
 
 A sweep that is given a store goes on where an interrupted one of the same question ended (`versions_store.py`).
@@ -30,7 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attribution, drift, duel, environment, history, versions_store
+from benchmarks import attribution, drift, duel, environment, history, versions_kernels, versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Build, Tell
 from benchmarks.cases import Case
@@ -43,6 +44,10 @@ from benchmarks.versions_words import cell_of, headline, named_steps, newest, op
 
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
+
+
+OPERATOR_PAIRS = 3
+"""Rows of workers for single operators beside whole cases: they explain a step and are not judged by themselves."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,10 @@ def sweep(
             "arms": records,
             "verdicts": _verdicts(records, question),
             "numbers": _numbers(records, outputs),
+            "kernels": versions_kernels.kernels(
+                bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
+                tell=keeping.tell,
+            ),
             "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
         }  # fmt: skip
     divided = _attributions(records)
@@ -127,7 +136,11 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
     }
     arms = tuple(Arm(build.label, python=str(build.python), tuning="stock") for build in usable)
     most = question.pairs or LOOKS[-1]
-    return duel.Bout(arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked})
+    explaining = any(not case.small for case, _ in question.picks)
+    return duel.Bout(
+        arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked},
+        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None,
+    )  # fmt: skip
 
 
 def _measured(

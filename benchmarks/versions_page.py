@@ -27,6 +27,9 @@ from benchmarks.versions_words import Cell, cell_of, operators, said
 MOST_BYTES = 900_000
 """Up to so many the rounds of all workers are embedded: the rest of a page with 28 cells and 7 builds takes as much."""
 
+MOST_KERNELS = 40
+"""How many exchanged kernels the page lists; all of them are embedded."""
+
 LONGEST = 18
 """Characters of a build's label that a picture has room for, beside what its step did."""
 
@@ -70,6 +73,8 @@ def html(record: Record) -> str:
         operator_drift={cell: found for cell, found in drift.items() if cell in single},
         furthest=FURTHEST,
         attributions=[_attribution(one) for one in record.get("attribution", ())],
+        kernels=_slowest_changes(record),
+        silent=[(i, one) for i, one in enumerate(_kernels(record)["said"]) if one["reason"] or not one["library"]],
         unusable=[(i, b) for i, b in enumerate(record["builds"]) if b["reason"]],
         apart={key: [each.get(key) for each in environments] for key in differing(environments)},
         libraries=_libraries(record, labels),
@@ -154,6 +159,17 @@ def _drift_map(record: Record) -> dict[Cell, dict[tuple[str, str], int]]:
 def _attribution(one: Mapping[str, Any]) -> Attribution:
     parts = tuple(Part(**part) for part in one["parts"])
     return Attribution(tuple(one["cell"]), one["old"], one["new"], parts)
+
+
+def _kernels(record: Record) -> Record:
+    """What builds said of their kernels; an older record holds nothing of it."""
+    return dict(record.get("kernels") or {"said": [], "changes": []})
+
+
+def _slowest_changes(record: Record) -> list[tuple[int, Record]]:
+    """The exchanged kernels that matter most, with their places, by what a run gained or lost."""
+    changes = list(enumerate(_kernels(record)["changes"]))
+    return sorted(changes, key=lambda each: -abs(each[1]["seconds"][1] - each[1]["seconds"][0]))[:MOST_KERNELS]
 
 
 def _libraries(record: Record, labels: Sequence[str]) -> dict[str, list[str]]:

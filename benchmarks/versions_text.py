@@ -17,6 +17,10 @@ MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
 """What a reader wants to know of where the times were taken; all of it is in the record."""
 
 
+MOST_KERNELS = 10
+"""Lines about exchanged kernels."""
+
+
 def markdown(record: Record) -> str:
     """The sweep as text that stands for itself, with the command that reproduces it."""
     labels, effect = list(record["arms"]), f"{100 * record['effect']:g} %"
@@ -31,6 +35,7 @@ def markdown(record: Record) -> str:
         "",
         *_operators(record, labels, [cell for cell in cells if cell in single]),
         *_steps(record, single),
+        *_kernels(record),
         *_drift(record),
         *(f"* {inline(b['label'])} could not be used: {inline(b['reason'])}" for b in record["builds"] if b["reason"]),
         *(f"* {inline(note)}" for note in record["notes"]),
@@ -104,6 +109,20 @@ def _steps(record: Record, single: Container[Cell]) -> list[str]:
         return ["No step made a case slower or faster.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
     return ["Steps, with their intervals:", "", *named, ""]
+
+
+def _kernels(record: Record) -> list[str]:
+    """The kernels that were exchanged at each step, those that changed the time of a run most."""
+    changes = (record.get("kernels") or {"changes": []})["changes"]
+    if not changes:
+        return []
+    ordered = sorted(changes, key=lambda each: -abs(each["seconds"][1] - each["seconds"][0]))
+    lines = [
+        f"* {inline(c['step'][1])}: {_code(c['case'])}: {inline(c['primitive'])} {inline(c['direction'])} by "
+        f"{_code(c['new'])}, was {_code(c['old'])} (a run {seconds(c['seconds'][1])}, was {seconds(c['seconds'][0])})"
+        for c in ordered[:MOST_KERNELS]
+    ]
+    return [f"Kernels that were exchanged, {len(lines)} of {len(changes)}:", "", *lines, ""]
 
 
 def _drift(record: Record) -> list[str]:

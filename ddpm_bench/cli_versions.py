@@ -26,6 +26,9 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
 @click.option("--python", "named", multiple=True, metavar="LABEL=PATH", help="A further interpreter with MindSpore.")
 @click.option("--only", default=CASES, metavar="PATTERN", help="Cases whose id matches.")
 @mode_option
+@click.option(
+    "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
+)
 @click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
@@ -39,6 +42,7 @@ def versions(
     named: tuple[str, ...],
     only: str,
     mode: str,
+    layers: bool,
     pairs: int | None,
     effect: float,
     budget: float | None,
@@ -54,23 +58,25 @@ def versions(
     measured is stored row by row: the same command goes on with it, whatever ended it, and measures nothing twice. Exit
     code 1 if the newest is slower than the one before it or its numbers changed beyond rounding, 3 if undecided.
     """
-    from benchmarks import announce, announce_versions, cases, report, versions_page, versions_text
+    from benchmarks import announce, announce_versions, report, selection, versions_page, versions_text
     from benchmarks import versions as sweeping
     from benchmarks.measurement import BenchmarkError, write_record
 
     folder = output_folder(out)
     output_files(junit)
-    chosen = cases.select(only)
+    chosen = selection.choose(only, layers=layers)
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
-    picks = tuple((case, one) for case in chosen for one in modes_of(mode))
+    modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
+    picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
     question = sweeping.Question(picks, effect, pairs, budget)
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
         builds = prepared(releases, named)
         with progressing("comparing builds") as on_progress:
             found = sweeping.sweep(builds, question, reference=REFERENCE, keeping=keeping, on_progress=on_progress)
-        record = {**found, "command": reproducing(releases, named, question, only, mode)}
+        command = reproducing(releases, named, question, only, mode)
+        record = {**found, "command": command if layers else f"{command} --no-layers"}
         write_record(folder / "versions.json", record)
         report.write(folder / "versions.html", versions_page.html(record))
         report.write(folder / "versions.md", versions_text.markdown(record))

@@ -146,6 +146,8 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return min(len(value["layers"]), 20 if what == "layers shown" else math.inf)
     if what == "bandwidth":
         return max(peak["best"] for name, peak in value["peaks"].items() if name.startswith("copy"))
+    if what == "kernels shown":
+        return min(40, len(value["kernels"]["changes"]))
     if what == "operators":
         rows = value["measurements"]
         return len(

@@ -67,6 +67,12 @@ def test_drift_map_shows_every_label_with_its_ulps(page: str) -> None:
     assert "incomparable" in shown
 
 
+def test_exchanged_kernels_are_named_with_their_step_and_who_says_nothing(page: str) -> None:
+    shown = visible(page[page.index('id="kernels"') :])
+    assert "2.8.0 → 2.9.0 unet_forward[digits,b64] convolution forward mb64 gemm:jit → ref:any 5.00 ms 600 ms" in shown
+    assert "nightly-of-today-and-more : asking for kernels ended with exit code 1" in shown
+
+
 def test_output_that_is_no_number_is_said_and_not_counted() -> None:
     bad = sweeps.OUTPUT.copy()
     bad[0, 0] = float("nan")
