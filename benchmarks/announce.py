@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measurement import BenchmarkError, Record
@@ -28,18 +28,26 @@ JUNIT = {"slower": "failure", "inconclusive": "skipped", "incomparable": "error"
 GITHUB = {"slower": "error", "faster": "notice", "inconclusive": "warning", "incomparable": "warning"}
 """Label to the kind of annotation; a label without one gets none."""
 
+PROPERTIES = ("label", "ratio", "interval", "minimum_detectable_effect", "processes_needed")
+"""Of a verdict, what a test in JUnit tells besides its status."""
+
 NOTHING = "nothing was compared: the records have no cell"
 
 
 def junit(comparison: Record) -> str:
     """A compare record as JUnit XML, a test a cell; the ratio and its interval are properties of the test."""
-    cases = [_test(verdict) for verdict in comparison["verdicts"]] or [_nothing()]
+    return document("compare", str(comparison["created"]), [_test(verdict) for verdict in comparison["verdicts"]])
+
+
+def document(verb: str, created: str, tests: Sequence[ET.Element]) -> str:
+    """The JUnit XML of what a `verb` tested; without any test it is an error that says so."""
+    cases = tests or [_nothing(verb)]
     counted = {
         kind: str(sum(case.find(kind) is not None for case in cases)) for kind in ("failure", "error", "skipped")
     }
     suite = ET.Element(
-        "testsuite", name="ddpm-bench compare", tests=str(len(cases)), failures=counted["failure"],
-        errors=counted["error"], skipped=counted["skipped"], timestamp=str(comparison["created"])[:19],
+        "testsuite", name=f"ddpm-bench {verb}", tests=str(len(cases)), failures=counted["failure"],
+        errors=counted["error"], skipped=counted["skipped"], timestamp=created[:19],
     )  # fmt: skip
     suite.extend(cases)
     root = ET.Element("testsuites")
@@ -48,28 +56,34 @@ def junit(comparison: Record) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def write_junit(path: Path, comparison: Record) -> None:
-    """Write `junit(comparison)` to `path`. Raises `BenchmarkError` when that is impossible."""
+def write_junit(path: Path, text: str) -> None:
+    """Write what `junit` gave to `path`. Raises `BenchmarkError` when that is impossible."""
     try:
-        path.write_text(junit(comparison), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BenchmarkError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _test(verdict: Mapping[str, object]) -> ET.Element:
-    case = ET.Element("testcase", classname="ddpm-bench.compare", name=_printable(name(verdict)))
-    properties = ET.SubElement(case, "properties")
-    for key in ("label", "ratio", "interval", "minimum_detectable_effect", "processes_needed"):
-        if verdict.get(key) is not None:
-            ET.SubElement(properties, "property", name=key, value=_printable(str(verdict[key])))
     kind = JUNIT.get(str(verdict["label"]))
-    if kind:
-        ET.SubElement(case, kind, message=_printable(f"{verdict['label']}: {verdict['why']}"))
+    shown = {key: verdict.get(key) for key in PROPERTIES}
+    return test("compare", name(verdict), shown, (kind, f"{verdict['label']}: {verdict['why']}") if kind else None)
+
+
+def test(verb: str, title: str, properties: Mapping[str, object], said: tuple[str, str] | None) -> ET.Element:
+    """A test of a `verb`; what it `said` is an element that is not a pass, with its message."""
+    case = ET.Element("testcase", classname=f"ddpm-bench.{verb}", name=_printable(title))
+    shown = ET.SubElement(case, "properties")
+    for key, value in properties.items():
+        if value is not None:
+            ET.SubElement(shown, "property", name=key, value=_printable(str(value)))
+    if said:
+        ET.SubElement(case, said[0], message=_printable(said[1]))
     return case
 
 
-def _nothing() -> ET.Element:
-    case = ET.Element("testcase", classname="ddpm-bench.compare", name="comparison")
+def _nothing(verb: str) -> ET.Element:
+    case = ET.Element("testcase", classname=f"ddpm-bench.{verb}", name="comparison")
     ET.SubElement(case, "error", message=NOTHING)
     return case
 
@@ -93,8 +107,13 @@ def github(comparison: Record) -> list[str]:
 
 def _annotation(verdict: Record) -> str:
     by = "" if verdict["ratio"] is None else f"{_change(verdict['ratio'])}, "
-    title = _escaped(f"{verdict['label']}: {name(verdict)}").replace(":", "%3A").replace(",", "%2C")
-    return f"::{GITHUB[verdict['label']]} title={title}::{_escaped(by + str(verdict['why']))}"
+    return annotation(GITHUB[verdict["label"]], f"{verdict['label']}: {name(verdict)}", by + str(verdict["why"]))
+
+
+def annotation(kind: str, title: str, message: str) -> str:
+    """A line that GitHub shows as an "error", a "warning" or a "notice"."""
+    escaped = _escaped(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={escaped}::{_escaped(message)}"
 
 
 def _change(ratio: float) -> str:

@@ -11,11 +11,14 @@ MindSpore is imported once the command line is read and before the timed modules
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import importlib
 import json
 import math
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -93,6 +96,8 @@ SEED = 0
 def pytest_configure(config: pytest.Config) -> None:
     """Read the job, and refuse to measure under variables that disguise the measurement."""
     path = config.getoption("clock_job")
+    if path:
+        die_with_parent()
     config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     config.stash[FAILURES] = {}
     config.stash[STARTED] = now()
@@ -101,6 +106,16 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+PR_SET_PDEATHSIG = 1
+"""Linux, prctl(2): the signal to get when the parent ends."""
+
+
+def die_with_parent() -> None:
+    """End when the clock does, even if that is killed: a worker nobody reads would disturb whatever is timed next."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -96,6 +96,8 @@ def compare(
 
     `old` and `new` are the outputs of the same calls, arrays of equal shapes; None for a build that gave none.
     """
+    if not old and not new:
+        return Drift(case, "incomparable", "neither build has an output")
     if not old or not new:
         return Drift(case, "incomparable", f"only the {'new' if new else 'old'} build has an output")
     shapes = [[(a.shape, str(a.dtype)) for a in outputs] for outputs in (old, new)]
@@ -120,7 +122,7 @@ def _classified(
     leaning = lean(old, new)
     broken = _what_broke(largest, leaning, errors, gates)
     label = "changed" if broken else "rounding"
-    why = broken or f"{share:.0%} of the entries differ, by {furthest} ulps at most; both keep the bound"
+    why = broken or f"{share:.0%} of the entries differ, the furthest by {furthest} ulp; both keep the bound"
     return Drift(case, label, why, furthest, share, largest, leaning, errors)
 
 

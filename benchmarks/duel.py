@@ -62,6 +62,10 @@ class Bout:
     budget: float | None = None
     """seconds for all; None for as long as it takes"""
     timeout: float = WORKER_SECONDS
+    small_pairs: int | None = None
+    """of small cases, where they only explain others; None for as many as of all"""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
 
     @property
     def plan(self) -> Record:
@@ -70,7 +74,9 @@ class Bout:
             "cases": [[case.id, mode] for case, mode in self.picks],
             "device": self.device,
             "most_pairs": self.most_pairs,
+            "small_pairs": self.small_pairs,
             "arms": [[arm.label, arm.tuning, arm.planted] for arm in self.arms],
+            **self.about,
         }
 
 
@@ -215,7 +221,7 @@ class _Session:
 
     def _closed(self, cell: Cell) -> bool:
         pairs = self.done[cell]
-        if pairs >= self.bout.most_pairs:
+        if pairs >= self._most(cell):
             return True
         return self.undecided is not None and pairs in self.bout.looks and not self.undecided(self.records(), cell)
 
@@ -279,7 +285,7 @@ class _Session:
             return
         raise BenchmarkError(
             f"{label} is no longer what the earlier pairs measured ({', '.join(changed)} changed): "
-            "start a comparison of its own, without --resume"
+            "start a comparison of its own, `bench` without --resume and `versions` with --again"
         )
 
     def _allowed(self) -> float:
@@ -288,13 +294,17 @@ class _Session:
             return self.bout.timeout
         return min(self.bout.timeout, max(1.0, self.bout.budget - (time.perf_counter() - self.started)))
 
+    def _most(self, cell: Cell) -> int:
+        small = next(case.small for case, _ in self.bout.picks if case.id == cell[0])
+        return self.bout.small_pairs or self.bout.most_pairs if small else self.bout.most_pairs
+
     def _pairs_ahead(self, cells: Group) -> int:
-        return sum(self.bout.most_pairs - self.done.get(cell, 0) for cell in cells)
+        return sum(self._most(cell) - self.done.get(cell, 0) for cell in cells)
 
     def _expected(self, cells: Group) -> float:
         """Seconds that `cells` may still take, if nobody finds them decided; the budget is an end, too."""
-        done = min((self.done.get(cell, 0) for cell in cells), default=self.bout.most_pairs)
-        whole = (self._cost(cells) or FIRST_GUESS) * (self.bout.most_pairs - done)
+        ahead = max((self._most(cell) - self.done.get(cell, 0) for cell in cells), default=0)
+        whole = (self._cost(cells) or FIRST_GUESS) * ahead
         if self.bout.budget is None:
             return whole
         return min(whole, max(0.0, self.bout.budget - (time.perf_counter() - self.started)))

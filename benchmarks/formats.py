@@ -9,6 +9,8 @@ def seconds(value: float | None) -> str:
     """A duration with its unit and three digits: 563 ms, 1.65 s."""
     if value is None:
         return "n/a"
+    if value < 0:
+        return f"-{seconds(-value)}"
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if value >= scale:
             return f"{number(value / scale)} {unit}"

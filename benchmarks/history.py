@@ -3,15 +3,15 @@
 A file holds what was measured in one environment but for the code that was timed, so that its lines are comparable:
 
     {"schema": 1, "kind": "history", "environment": {…}}                                    the first line
-    {"session", "created", "code": {…}, "peaks", "unavailable", "notes"}                    one line a run, then
-    {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process and cell
-    {"session", "cell": "end", "peaks", "unavailable", "notes"}                             where a run came to its end
+    {"session", "created", "code": {…}, "plan", "devices", "ended", "interruptions", "peaks", "unavailable", "notes"}
+                                                                                            one line a run, then
+    {"session", "cell", "measurement": {the fields of Measurement}}                         one line a process of a cell
 
-and the lines of an arm of a comparison say which: "arm". A run that is stored while it is measured has its first line
-before it is known how it ends; the last one says so, and what is known then only. `cell` is the SHA-256 of code,
-configuration, environment and process: with session and arm it says whether a line is already there, so appending a
-record again adds nothing, and what was interrupted can go on where it was. A line with "withdrawn" in place of
-"measurement" takes an earlier one back, half a pair, so that it can be measured again.
+and the lines of an arm of a comparison say which: "arm". `cell` is the SHA-256 of code, configuration, environment and
+process: with session and arm it says whether a line is already there, so appending a record again adds nothing and an
+interrupted run can go on where it was. What is known of the run itself grows while it lasts (its peaks, what was
+dropped, that it ended): then its line is added again, whole, and the last one counts. A line with "withdrawn" in place
+of "measurement" takes an earlier one back, half a pair, so that it can be measured again.
 
 Lines are appended under a lock and synced to disk; a write that fails is taken back. What a power cut leaves of a
 line is closed by the next writer and left out, with a note, by every reader. Nothing is ever overwritten.
@@ -43,11 +43,11 @@ from benchmarks.measurement import (
     parse_json,
 )
 
-END = "end"
-"""In the place of a cell: the line of a run that came to its end."""
-
 LOCK_SECONDS = 30
 """How long a writer waits for another one: appending takes milliseconds."""
+
+RUN_KEYS = ("plan", "devices", "ended", "interruptions", "peaks", "unavailable", "notes")
+"""What a record says of its run beside its name, its time and its code."""
 
 
 @dataclass
@@ -80,15 +80,6 @@ def _add(directory: Path, record: Record, lines: Iterable[Record]) -> Path:
     except OSError as error:
         raise BenchmarkError(f"cannot add to the history {path}: {error.strerror}") from None
     return path
-
-
-def finish(directory: Path, record: Record) -> Path:
-    """As `append`, and note that the run of this `record` came to its end. Raises `BenchmarkError` as `append` does."""
-    check_record(record, source="the record")
-    lines = _lines(record)
-    kept = ("session", "arm", "peaks", "unavailable", "notes")
-    end: Record = {"cell": END, **{key: value for key, value in lines[0].items() if key in kept}}
-    return _add(directory, record, [*lines, end])
 
 
 def read(directory: Path) -> History:
@@ -133,12 +124,17 @@ def _append_lines(file: FileIO, path: Path, environment: Mapping[str, object], l
     present = file.readall()
     stored = [line for line in _decoded(present, path) if line is not None]
     header = [] if stored else [{"schema": SCHEMA, "kind": "history", "environment": environment}]
-    known: set[object] = set()
-    for line in stored:  # in their order: what was taken back may have been added again
-        (known.discard if "withdrawn" in line else known.add)(_identity(line))
-    fresh = [line for line in lines if (_identity(line) in known) == ("withdrawn" in line)]
+    standing = {_identity(line): line for line in _standing(stored[1:])}
+    fresh = [line for line in lines if _is_news(line, standing.get(_identity(line)))]
     torn = bool(present) and not present.endswith(b"\n")  # a crash cut it short: close it, and readers leave it out
     _write_or_take_back(file, b"\n" * torn + b"".join(map(_encode, [*header, *fresh])))
+
+
+def _is_news(line: Record, standing: Record | None) -> bool:
+    """Whether a `line` says more than the one that is `standing` for the same thing."""
+    if "withdrawn" in line:
+        return standing is not None
+    return standing is None or ("cell" not in line and _encode(line) != _encode(standing))
 
 
 def _write_or_take_back(file: FileIO, block: bytes) -> None:
@@ -167,7 +163,7 @@ def _lines(record: Record) -> list[Record]:
     session: Record = {"session": record.get("session") or record.get("created")}
     session |= {"arm": record["arm"]} if "arm" in record else {}
     run = {**session, "created": record.get("created"), "code": code}
-    run |= {key: record[key] for key in ("plan", "peaks", "unavailable", "notes") if key in record}
+    run |= {key: record[key] for key in RUN_KEYS if key in record}
     cells = [
         {**session, "cell": cell_identity(record["environment"], row), "measurement": row}
         for row in record["measurements"]
@@ -185,7 +181,7 @@ def _hash(value: object) -> str:
 
 
 def _identity(line: Mapping[str, Any]) -> tuple[object, object, object]:
-    """What may be stored only once: a session's run line has no cell."""
+    """What a line is about: a session's run line has no cell."""
     return (line.get("session"), line.get("arm"), line.get("cell"))
 
 
@@ -235,8 +231,6 @@ def _records(content: bytes, path: Path, notes: list[str]) -> list[Record]:
         record = _session(records, environment, line)
         if "measurement" in line:
             record["measurements"].append(line["measurement"])
-        elif line.get("cell") == END:
-            record.update({**{key: value for key, value in line.items() if key != "cell"}, "finished": True})
         else:
             record.update(_run(line, environment))
     return [_explained(check_record(record, source=str(path))) for record in records.values()]
@@ -249,13 +243,15 @@ def _explained(record: Record) -> Record:
 
 
 def _standing(lines: Iterable[Record]) -> list[Record]:
-    """The `lines` that no later one takes back."""
+    """The `lines` that no later one takes back; of a process the first one, of a run the last."""
     standing: dict[object, Record] = {}
-    for line in lines:
+    for line in lines:  # in their order: what was taken back may have been added again
         if "withdrawn" in line:
             standing.pop(_identity(line), None)
-        else:
+        elif "cell" in line:
             standing.setdefault(_identity(line), line)
+        else:
+            standing[_identity(line)] = line
     return list(standing.values())
 
 

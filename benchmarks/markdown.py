@@ -34,7 +34,7 @@ def _markdown_findings(verify: Record) -> list[str]:
         elif finding["status"] != "passed":
             lines += _markdown_finding(finding, verify.get("checks", {}).get(finding["check"]))
     for reason, checks in skipped.items():
-        lines += [f"- skipped, as {_inline(reason)}: {', '.join(dict.fromkeys(checks))}"]
+        lines += [f"- skipped, as {inline(reason)}: {', '.join(dict.fromkeys(checks))}"]
     slack = [f"{each['check']} ({number(each['ratio'])})" for each in verify.get("slack", ())]
     if slack:
         lines += ["", f"Bounds that no subject used to a thousandth: {', '.join(slack)}."]
@@ -47,14 +47,14 @@ def _markdown_finding(finding: Record, about: Record | None) -> list[str]:
         "" if finding["ratio"] is None else f"error {number(finding['observed'])}, allowed {number(finding['allowed'])}"
     )
     seen = "; ".join(
-        _inline(part) for part in (finding["where"], error, finding["reason"], finding["diagnosis"]) if part
+        inline(part) for part in (finding["where"], error, finding["reason"], finding["diagnosis"]) if part
     )
-    claim = f" {_inline(about['claim'])} ({_inline(about['source'])})." if about else ""
-    first = f"- **{finding['check']}** on {_inline(finding['subject'])}: {finding['status'].replace('_', ' ')}.{claim}"
+    claim = f" {inline(about['claim'])} ({inline(about['source'])})." if about else ""
+    first = f"- **{finding['check']}** on {inline(finding['subject'])}: {finding['status'].replace('_', ' ')}.{claim}"
     return [first, "", f"  {seen}", "", "  ```", f"  {finding['reproduce']}", "  ```", ""]
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """`text` on one line, with nothing that Markdown would take for more than text."""
     return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))
 

@@ -9,7 +9,12 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["layer", r, i, name]         of the i-th entry of `layers` in a bench record: its median "seconds", "rate", "share"
     ["percentile", r, i, p, name] of all rounds of the i-th cell: "value", "low" or "high" of the percentile p
     ["explained", r, k, name]     of the k-th cell in `layers`: "parts" together, the "whole" call, "between", "least"
+    ["compile", r, i, state]      of the i-th cell: seconds of compiling, median of processes in that state of the cache
+    ["kernels shown", r]          how many exchanged kernels a sweep's page lists: all, up to a limit
     ["operators", r]              how many cells of a bench record are single operators
+    ["time", r, i, name]          of the i-th entry of `times`: "seconds", "low" or "high", as a `Row` has them
+    ["divided", r, i, name]       of the i-th entry of `attribution`: "left" in seconds, "left share", "explained"
+    ["part", r, i, j, name]       of the j-th of its parts: "difference", or its "share" of the whole one
     ["constant", name]            a number that is a rule of the clock and no measurement
 
 A test reads the page as a stranger would, derives each number again and fails for one that differs or has no mark.

@@ -11,8 +11,11 @@ The record of a run, as JSON (numbers are SI: seconds, bytes, FLOP; never NaN or
      "measurements": [the fields of `Measurement`, one per case, mode, device, tuning and process],
      "unavailable": [{"device", "mode", "reason"} and, where only one case is missing, "case"],
      "peaks": {source: {"start": FLOP/s, "end": FLOP/s, "best": FLOP/s}; bytes/s where it copies},
-     "notes": [sentences: what was dropped and why],
-     "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured]}
+     "notes": [sentences: what was dropped and why, and where the run was interrupted],
+     "layers": [the parts of forward passes, see layer_times.py; only where single operators were measured],
+     "plan": {what was to be measured, by which `bench --resume` finds it in a store},
+     "devices": [those measured on], "ended": ISO-8601 UTC, absent from what an interrupted run left,
+     "interruptions": [sentences: when it was gone on with, and after how much]}
 
 History of the layout. Schema 1: the first.
 """
@@ -21,10 +24,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import math
 import os
 import statistics
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -36,6 +41,9 @@ SCHEMA = 1
 
 PYTEST_BENCHMARK_MAJOR = "5"
 """The pytest-benchmark whose JSON is read: `seconds` are `stats.data`, one per round, `iterations` always 1."""
+
+GZIP = b"\x1f\x8b"
+"""How a compressed file begins (RFC 1952): its name need not say so."""
 
 Record = dict[str, Any]
 
@@ -227,14 +235,26 @@ def _refuse_constant(name: str, source: str) -> object:
 
 
 def read_json(path: Path) -> object:
-    """The JSON value in the file `path`. Raises `BenchmarkError` when it cannot be read or is not JSON."""
+    """The JSON value in the file `path`, which may be compressed by gzip.
+
+    Raises `BenchmarkError` when it cannot be read, or is not JSON.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        text = (_unpacked(content, path) if content.startswith(GZIP) else content).decode("utf-8")
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise BenchmarkError(f"{path} is not text, so it is no record of ddpm-bench") from None
     return parse_json(text, source=str(path))
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    """What gzip compressed. Raises `BenchmarkError` when it is not whole."""
+    try:
+        return gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise BenchmarkError(f"{path} is compressed and not whole: was copying it interrupted?") from None
 
 
 def read_record(path: Path, *, kind: str = "bench") -> Record:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import CASES, PEAKS, Case, select
@@ -28,16 +30,29 @@ class Plan:
     """seconds for the whole run; None for as long as it takes"""
     shared: bool = False
     """whether cases over one network share a worker: quicker, but peak memory is then of all; recorded"""
+    compile_cache: bool = False
+    """whether later processes of an arm may load what the first one compiled"""
     peaks: tuple[Case, ...] = PEAKS
 
-    def as_record(self, tunings: Tunings) -> Record:
-        """What is measured, as JSON: the same command has the same, by which `resume.py` finds its run."""
+    @property
+    def workers(self) -> list[tuple[tuple[Case, ...], str]]:
+        """The cases that each worker of a round takes, with their mode: one each, or all of a network that share."""
+        groups: dict[tuple[str, str, bool], list[Case]] = {}
+        for case, mode in self.picks:
+            together = self.shared or case.small
+            groups.setdefault((case.group if together else case.id, mode, case.small), []).append(case)
+        return [(tuple(cases), mode) for (_, mode, _), cases in groups.items()]
+
+    def as_record(self, tunings: Iterable[str]) -> Record:
+        """What is measured under these `tunings`, as JSON: the same command has the same, and any budget may do it."""
+        parameters = [[case.id, case.params, case.rounds] for case, _ in self.picks]
         return {
-            "cases": [[case.id, mode] for case, mode in self.picks],
-            "devices": self.devices and list(self.devices),
-            "processes": self.processes,
-            "shared": self.shared,
+            "workers": [{"mode": mode, "cases": [case.id for case in cases]} for cases, mode in self.workers],
+            "parameters": hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest(),
+            "devices": list(self.devices) if self.devices else None,
+            "compile_cache": self.compile_cache,
             "tunings": list(tunings),
+            "processes": self.processes,
         }
 
 
@@ -49,6 +64,7 @@ def plan(
     processes: int | None = None,
     extent: str = "full",
     budget: float | None = None,
+    compile_cache: bool = False,
 ) -> Plan:
     """The plan of an `extent`: "full" (a worker a case), "quick" (the small net, a minute), "run" (the main job).
 
@@ -70,6 +86,7 @@ def plan(
         processes=processes or chosen.processes,
         budget=chosen.budget if budget is None else budget,
         shared=chosen.shared,
+        compile_cache=compile_cache,
     )
 
 

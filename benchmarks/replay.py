@@ -14,14 +14,15 @@ once there is a history:
 Noise is what is left of a process when its session's mean is taken out. Of the `n` values of a session that leaves a
 variance smaller by (n − 1)/n, which is put back. What changes between sessions is not in it, and is what the first
 part shows. A record of the clock's own trial (`proof.py`) is replayed as well: its comparisons of the code with itself
-are noise as they stand.
+are noise as they stand, and what other instruments would have needed on the same noise is said, too (`rivals.py`).
 
     {"schema": 1, "kind": "replay", "created", "effect", "resamples", "seed",
      "cells": [{"case", "params", "environment": hash, "sessions": n,
                 "comparisons": [{"old", "new": {session, created, code}, "same_code",
                                  "label", "ratio", "interval", "why"}],
                 "alarms": n, "false_alarms": n, "steps": [the fields of Step, "session", "code", "alarmed"],
-                "noise": {"method", "pool", "size", "alarm_rate", "detection_rate"} or {"why": no rates}}]}
+                "noise": {"method", "pool", "refused", "size", "alarm_rate", "detection_rate"} or {"why": no rates}}],
+     "rivals": of the clock's own trial, see `rivals.py`}
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import steps
+from benchmarks import rivals, steps
 from benchmarks.compare import compare_records, judge, judge_pairs
 from benchmarks.contamination import Pair
 from benchmarks.environment import CODE_KEYS
@@ -62,6 +63,8 @@ class Rates:
     method: str
     pool: int
     """processes or pairs that were drawn from"""
+    refused: int
+    """pairs of them that a gate refused a number: a comparison that draws one is incomparable"""
     size: int
     """processes an arm, or the most pairs, of each comparison"""
     alarm_rate: float
@@ -90,13 +93,16 @@ def replay_proof(proof: Record, effect: float | None = None, *, resamples: int =
     """The same of the noise in a record of the clock's own trial; `effect` is the trial's unless given."""
     effect = proof["effect"] if effect is None else effect
     _check(effect)
-    pairs = [pair for trial in proof["trials"] if not trial["planted"] for pair in _recorded(proof, trial)]
+    rates = {
+        name: _rates_of_pairs(_same_code(proof, trials), effect, resamples, seed)
+        for name, trials in rivals.noises(proof).items()
+    }
     cell = {
         "case": proof["case"], "params": {"mode": proof["mode"]}, "environment": None, "sessions": len(proof["trials"]),
-        "comparisons": [], "alarms": 0, "false_alarms": 0, "steps": [],
-        "noise": _rates_of_pairs(pairs, effect, resamples, seed),
+        "comparisons": [], "alarms": 0, "false_alarms": 0, "steps": [], "noise": rates[rivals.EVERY],
     }  # fmt: skip
-    return _record(effect, resamples, seed, [cell])
+    beside = rivals.tables(proof, effect, rates, resamples=resamples, seed=seed)
+    return {**_record(effect, resamples, seed, [cell]), "rivals": beside}
 
 
 def _check(effect: float) -> None:
@@ -107,7 +113,7 @@ def _check(effect: float) -> None:
 def _record(effect: float, resamples: int, seed: int, cells: list[Record]) -> Record:
     return {
         "schema": SCHEMA, "kind": "replay", "created": now(), "effect": effect, "resamples": resamples, "seed": seed,
-        "cells": cells,
+        "cells": cells, "rivals": [],
     }  # fmt: skip
 
 
@@ -217,6 +223,11 @@ def _slowed(row: Measurement, log_ratio: float) -> Measurement:
     return dataclasses.replace(row, seconds=tuple(s * math.exp(log_ratio) for s in row.seconds))
 
 
+def _same_code(proof: Record, trials: Sequence[Record]) -> list[Pair]:
+    """The pairs of those `trials` that compared the code with itself."""
+    return [pair for trial in trials if not trial["planted"] for pair in _recorded(proof, trial)]
+
+
 def _recorded(proof: Record, trial: Record) -> list[Pair]:
     """The pairs of one trial as measurements that took turns."""
     return [
@@ -241,24 +252,35 @@ def _rates_of_pairs(pairs: Sequence[Pair], effect: float, resamples: int, seed: 
     if len(pairs) < LEAST_POOL:
         return {"why": f"{len(pairs)} pairs: {LEAST_POOL} are the least from which noise is drawn"}
     random = np.random.default_rng(seed)
+    pools = [[(old, _slowed(new, shift)) for old, new in pairs] for shift in (0.0, math.log1p(effect))]
     called = [
         [
-            _label_of_pairs([pairs[i] for i in random.integers(len(pairs), size=LOOKS[-1])], shift, effect)
+            _label_of_pairs([pool[i] for i in random.integers(len(pool), size=LOOKS[-1])], effect)
             for _ in range(resamples)
         ]
-        for shift in (0.0, math.log1p(effect))
+        for pool in pools
     ]
-    return dataclasses.asdict(Rates("paired", len(pairs), LOOKS[-1], *(_share(labels) for labels in called)))
+    shares = [_share(labels) for labels in called]
+    return dataclasses.asdict(Rates("paired", len(pairs), sum(map(_refused, pairs)), LOOKS[-1], *shares))
 
 
-def _label_of_pairs(pairs: Sequence[Pair], shift: float, effect: float) -> str:
-    """The label at the look that decides, of pairs whose new arm is slowed by `shift`."""
+def _refused(pair: Pair) -> bool:
+    return not all(row.seconds for row in pair)
+
+
+def _label_of_pairs(pairs: Sequence[Pair], effect: float) -> str:
+    """The label at the look that decides."""
     drawn = [
-        (dataclasses.replace(old, process=i), dataclasses.replace(_slowed(new, shift), process=i))
-        for i, (old, new) in enumerate(pairs)
+        (dataclasses.replace(old, process=i), dataclasses.replace(new, process=i)) for i, (old, new) in enumerate(pairs)
     ]
-    labels = (judge_pairs("", {}, drawn[:look], effect, looks=True).label for look in LOOKS)
+    labels = (_label_at_look(drawn[:look], effect) for look in LOOKS)
     return next((label for label in labels if label != "inconclusive"), "inconclusive")
+
+
+def _label_at_look(pairs: Sequence[Pair], effect: float) -> str:
+    if any(map(_refused, pairs)):
+        return "incomparable"  # as `compare_records` has it, which ends a comparison
+    return judge_pairs("", {}, pairs, effect, looks=True).label
 
 
 def _rates_of_processes(records: Sequence[Record], effect: float, resamples: int, seed: int) -> Record:
@@ -274,7 +296,7 @@ def _rates_of_processes(records: Sequence[Record], effect: float, resamples: int
         [_label_of_processes(random.choice(pool, (2, size)), shift, effect) for _ in range(resamples)]
         for shift in (0.0, math.log1p(effect))
     ]
-    return dataclasses.asdict(Rates("independent", len(pool), size, *(_share(labels) for labels in called)))
+    return dataclasses.asdict(Rates("independent", len(pool), 0, size, *(_share(labels) for labels in called)))
 
 
 def _label_of_processes(logs: Any, shift: float, effect: float) -> str:
@@ -287,8 +309,13 @@ def _share(labels: Sequence[str]) -> float:
 
 
 def lines(record: Record) -> list[str]:
-    """What came of it, for a person: a paragraph a cell."""
-    return [line for cell in record["cells"] for line in _lines(cell, record["effect"])]
+    """What came of it, for a person: a paragraph a cell, and the tables of other instruments."""
+    beside = [
+        line
+        for table in record["rivals"]
+        for line in ("", f"On the noise of {table['noise']} ({table['pairs']} pairs):", "", *rivals.lines(table))
+    ]
+    return [*(line for cell in record["cells"] for line in _lines(cell, record["effect"])), *beside]
 
 
 def _lines(cell: Record, effect: float) -> Iterable[str]:
@@ -314,7 +341,8 @@ def _lines(cell: Record, effect: float) -> Iterable[str]:
         yield f"  no rates: {noise['why']}"
     else:
         yield (
-            f"  on recorded noise ({noise['pool']} {'pairs' if noise['method'] == 'paired' else 'processes'}): "
+            f"  on recorded noise ({noise['pool']} {'pairs' if noise['method'] == 'paired' else 'processes'}"
+            f"{', ' + str(noise['refused']) + ' of them refused by a gate' if noise['refused'] else ''}): "
             f"{noise['alarm_rate']:.1%} alarms without an effect, "
             f"{noise['detection_rate']:.1%} of {effect:.1%} slowdowns found"
         )

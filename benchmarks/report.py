@@ -10,21 +10,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from benchmarks import breakdown
+from benchmarks import breakdown, templating
 from benchmarks.content import Page, page, read
 from benchmarks.environment import CODE_KEYS, differences
-from benchmarks.formats import number, seconds, size
 from benchmarks.headline import headline
 from benchmarks.headline import marked as marked_headline
 from benchmarks.markdown import markdown
-from benchmarks.marks import mark, script
+from benchmarks.marks import script
 from benchmarks.measurement import BenchmarkError, Record
 from benchmarks.pictures import pictures
 from benchmarks.spreadsheet import table
@@ -39,16 +34,10 @@ MOST_LAYERS = 20
 
 def html(content: Page) -> str:
     """The page as one HTML document."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("benchmarks"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters.update(seconds=seconds, number=number, size=size)
-    environment.globals.update(mark=mark, at=_quoting(content.records), constant=_constant)
     checks = _by_check(content.verify)
     bench = content.bench or {}
     parts = breakdown.layers(bench) if bench else []
-    return environment.get_template("report.html").render(
+    return templating.environment(content.records).get_template("report.html").render(
         page=content,
         V=content.index("verify"), B=content.index("bench"), C=content.index("compare"), D=content.index("doctor"),
         H=content.index("history"),
@@ -65,28 +54,13 @@ def html(content: Page) -> str:
         every_layer=len(parts),
         operators=content.operators,
         explained=breakdown.explanations(bench) if bench else [],
+        compiles=[(i, row) for i, row in enumerate(content.rows) if row.cold is not None],
         latencies=[(i, row) for i, row in enumerate(content.rows) if row.unit == "steps" and row.seconds],
         has_split=bool(bench and breakdown.splits(bench)),
         apart=_differing(content),
         shortest=SHORTEST,
         script=script(content.records),
     )  # fmt: skip
-
-
-def _quoting(records: list[Record]) -> Callable[..., Markup]:
-    """What the template prints a value of a record with: its path, and how to write it where it is a number."""
-
-    def at(index: int, *path: Any, write: Callable[[Any], str] = str) -> Markup:
-        value: Any = records[index]
-        for key in path:
-            value = value[key]
-        return mark(write(value), "at", index, *path)
-
-    return at
-
-
-def _constant(text: str, name: str) -> Markup:
-    return mark(text, "constant", name)
 
 
 def is_good(content: Page) -> bool:

@@ -1,7 +1,9 @@
-"""Going on with what was interrupted: what the store holds of a run, or of a comparison, of that whole pairs only.
+"""Going on with an interrupted run: what the store holds of it, whole pairs of a comparison, whole workers of a sweep.
 
 A session's plan is stored with it, so that the same command finds it again. A process ended between the arms of a pair
-leaves half a pair: the half is withdrawn from the store, which lets that pair be measured anew under its old number.
+leaves half a pair, and one ended while it wrote may leave a few of the cases that shared a worker: such a part is
+withdrawn from the store, which lets it be measured anew under its old number. The last sweep of a plan is the one that
+is gone on with; an earlier one that was given up stays as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import history
-from benchmarks.measurement import Measurement, Record, measurements
+from benchmarks import environment, history
+from benchmarks.measurement import BenchmarkError, Measurement, Record, measurements, now
 
 Pair = tuple[tuple[str, str, str, str], int]
 """Cell and process."""
@@ -68,27 +70,65 @@ def _pair(row: Measurement) -> Pair:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What an interrupted run had measured."""
+class Sweep:
+    """What a sweep had measured."""
 
-    session: str
-    created: str
-    environment: Mapping[str, Any]
-    rows: tuple[Measurement, ...]
-    finished: bool
-    """whether it came to its end: then there is nothing to go on with"""
     record: Record
-    """as it is stored"""
+    """as stored, of whole workers"""
+    workers: int
+    """that delivered"""
+    left_out: int
+    """number of measurements whose worker was not stored whole"""
+    finished: bool
+    """whether it ended and lacks no worker: one whose budget was used up may lack some"""
+
+    @property
+    def prospect(self) -> str:
+        """What is left of it, before it is gone on with."""
+        begun = self.record["created"]
+        if self.finished:
+            return f"found the run begun at {begun}, which has ended: nothing is left to measure"
+        return f"found the run begun at {begun}, which ended early after {self._delivered}"
+
+    @property
+    def sentence(self) -> str:
+        """That it is gone on with now, for its record."""
+        parts = f"; left out because its worker was not stored whole: {self.left_out}" if self.left_out else ""
+        return f"this run ended early after {self._delivered} and was gone on with at {now()}{parts}"
+
+    @property
+    def _delivered(self) -> str:
+        return f"{self.workers} worker{'s' if self.workers != 1 else ''}"
+
+    def refuse_another(self, around: Mapping[str, object]) -> None:
+        """Raise `BenchmarkError` when the environment is no longer that of the sweep: code, packages or machine."""
+        changed = environment.differences(self.record["environment"], around)
+        if changed:
+            raise BenchmarkError(
+                f"this is no longer what the earlier workers measured ({'; '.join(changed)}): "
+                "start a run of its own, without --resume"
+            )
 
 
-def find_run(directory: Path, plan: Record) -> Run | None:
-    """The last run in the store that `plan` began, if any. Raises `BenchmarkError` when the store cannot be read."""
+def find_sweep(directory: Path, plan: Record) -> Sweep | None:
+    """The last sweep in the store that has this `plan`, if any; parts of workers are withdrawn from the store.
+
+    Raises `BenchmarkError` when the store cannot be read or written.
+    """
     if not directory.is_dir():
         return None
     stored = [record for record in history.read(directory).records if record.get("plan") == plan]
     if not stored:
         return None
-    last = max(stored, key=lambda record: str(record["created"]))
-    finished = bool(last.get("finished"))
-    rows = tuple(measurements(last))
-    return Run(str(last["session"]), str(last["created"]), last["environment"], rows, finished, last)
+    last = sorted(stored, key=lambda record: str(record["created"]))[-1]
+    mates = {(case, worker["mode"]): worker["cases"] for worker in plan["workers"] for case in worker["cases"]}
+    delivered: dict[tuple[Any, ...], list[Measurement]] = {}
+    for row in measurements(last):
+        delivered.setdefault((tuple(mates[row.case, row.params["mode"]]), *row.cell[1:], row.process), []).append(row)
+    parts = [row for (cases, *_), rows in delivered.items() if len(rows) < len(cases) for row in rows]
+    history.withdraw(directory, last, parts)
+    workers = sum(len(rows) == len(cases) for (cases, *_), rows in delivered.items())
+    kept = [row.as_record() for row in measurements(last) if row not in parts]
+    wanted = len(plan["workers"]) * len(plan["tunings"]) * plan["processes"] * len(last.get("devices", ()))
+    finished = "ended" in last and workers == wanted
+    return Sweep({**last, "measurements": kept}, workers, len(parts), finished)

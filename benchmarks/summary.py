@@ -46,6 +46,10 @@ class Row:
     peak_rss_bytes: int | None
     cpu_over_wall: float | None
     invalid: tuple[str, ...]
+    cold: float | None = None
+    """seconds of compiling in a process that found nothing compiled, of those that looked for it; the median"""
+    warm: float | None = None
+    """seconds in one that found its graphs compiled by an earlier process"""
 
     @property
     def label(self) -> str:
@@ -147,6 +151,11 @@ def bandwidth(peaks: dict[str, dict[str, float]]) -> float | None:
     return max((float(peak["best"]) for name, peak in peaks.items() if name.startswith("copy")), default=None)
 
 
+def _compiling(found: Iterable[Measurement], state: str) -> list[float]:
+    """Seconds of compiling in each process that found the cache of graphs in this `state`."""
+    return [m.split["compile"] for m in found if m.params.get("compile_cache") == state and "compile" in m.split]
+
+
 def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: float | None) -> Row:
     valid = [measurement for measurement in found if measurement.invalid is None]
     first = found[0]
@@ -163,6 +172,8 @@ def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: fl
         peak_rss_bytes=max((m.peak_rss_bytes for m in valid if m.peak_rss_bytes), default=None),
         cpu_over_wall=_median(measurement.cpu_over_wall for measurement in valid),
         invalid=tuple(dict.fromkeys(m.invalid for m in found if m.invalid is not None)),
+        cold=_median(_compiling(valid, "cold")),
+        warm=_median(_compiling(valid, "warm")),
     )
 
 

@@ -33,7 +33,7 @@ def explained(record: Record) -> list[Table]:
 
 def _explanation(found: Explanation) -> Table:
     whole = "not measured" if found.whole is None else seconds(found.whole)
-    between = "" if found.between is None else f"; between them {seconds(found.between)}"
+    between = "" if found.between is None else f"; {_between(found.between)}"
     caption = f"the parts together {seconds(found.parts)}, the whole call {whole}{between}"
     if found.least is not None:
         caption += f"\nat the measured peaks, everything through memory, the parts would take {seconds(found.least)}"
@@ -54,6 +54,11 @@ def _explanation(found: Explanation) -> Table:
     return result
 
 
+def _between(difference: float) -> str:
+    """What the whole takes beyond its parts, or they beyond it."""
+    return f"between them {seconds(difference)}" if difference >= 0 else f"together they save {seconds(-difference)}"
+
+
 def _cells(row: Row) -> list[str]:
     where = f"{row.device}, {row.mode}, {row.tuning}"
     if row.seconds is None:
@@ -72,6 +77,9 @@ def _remarks(record: Record) -> Iterable[str]:
     for row in rows(record):
         if row.unit == "steps" and row.seconds is not None:  # a latency: its tail matters, not its mean alone
             yield f"{row.case}, {row.mode}: {'; '.join(map(_percentile, row.percentiles))}"
+        if row.cold is not None:
+            again = "" if row.warm is None else f", {seconds(row.warm)} where an earlier process has"
+            yield f"{row.case}, {row.mode}: compiling takes {seconds(row.cold)}{again}"
     for row in record["unavailable"]:
         yield f"{row.get('case', 'every case')} on {row['device']}, {row['mode']}: {row['reason']}"
     yield from record.get("notes", ())

@@ -6,35 +6,48 @@ a case slower or faster, and whether the newest build is worse than the one befo
 
 The record, as JSON:
 
-    {"schema": 1, "kind": "versions", "created", "environment" of this program, "effect",
-     "builds": [{"label", "mindspore", "reason": why it is not among the arms, or null}],
+    {"schema": 1, "kind": "versions", "created", "session", "environment" of this program, "effect",
+     "builds": [{"label", "mindspore", "reason": why it is not among the arms, or null,
+                 "libraries": {name: file and digest, versions_builds.py}}],
      "arms": {label: a bench record}, "verdicts": [those of compare.py, with "old" and "new": labels of neighbours],
-     "numbers": [those of drift.py, with "device", "mode", "old" and "new"], "notes": [sentences]}
+     "numbers": [those of drift.py, with "device", "mode", "old" and "new"; what is not finite is text],
+     "steps": [the verdicts that are named, in words: versions_words.py], "headline": the sentence about the newest,
+     "command": what reproduces it, from who asked,
+     "attribution": [those of attribution.py, with "step": [old, new]], where layers were timed,
+     "kernels": {"said", "changes"}, see versions_kernels.py,
+     "notes": [sentences]}
+
+A sweep that is given a store goes on where an interrupted one of the same question ended (`versions_store.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import statistics
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from benchmarks import drift, duel, environment
+from benchmarks import attribution, drift, duel, environment, history, versions_kernels, versions_store
 from benchmarks.arms import Arm
-from benchmarks.builds import Build
+from benchmarks.builds import Build, Tell
 from benchmarks.cases import Case
 from benchmarks.compare import compare_records
-from benchmarks.formats import seconds
 from benchmarks.looks import LOOKS
-from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, measurements, now
+from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
+from benchmarks.versions_builds import Contents, contents
+from benchmarks.versions_words import cell_of, headline, named_steps, newest, operators, unusable
 
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
+
+
+OPERATOR_PAIRS = 3
+"""Rows of workers for single operators beside whole cases: they explain a step and are not judged by themselves."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,32 @@ class Question:
     """seconds; None for as long as it takes"""
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """Where a sweep keeps what it measures, and whom it tells."""
+
+    store: Path | None = None
+    """the folder; None for a sweep that cannot go on after it was ended"""
+    again: bool = False
+    """whether to measure anew what the store holds"""
+    tell: Tell = lambda _: None
+    """called with a sentence about what is already there"""
+    on_pair: Callable[[], None] = lambda: None
+    """called after every pair, once it is kept"""
+
+
 def sweep(
-    builds: Sequence[Build], question: Question, *, reference: str, on_progress: OnProgress | None = None
+    builds: Sequence[Build],
+    question: Question,
+    *,
+    reference: str,
+    keeping: Keeping = Keeping(),
+    on_progress: OnProgress | None = None,
 ) -> Record:
     """The record of all `builds`, the oldest first. Those that do not work are rows with their reason.
 
-    Nothing is tuned: what is measured is what people get. Raises `BenchmarkError` unless two builds work.
+    Nothing is tuned: what is measured is what people get. Raises `BenchmarkError` unless two builds work, and when
+    what is `keeping` it cannot be read or written.
     """
     usable = [build for build in builds if build.reason is None and build.python is not None]
     if len(usable) < 2:
@@ -62,36 +95,83 @@ def sweep(
         raise BenchmarkError(
             f"{len(usable)} of {len(builds)} builds can be used, and a comparison needs two: {reasons}"
         )
+    held = {build.label: contents(Path(str(build.python))) for build in usable}
+    bout = _bout(usable, held, question)
+    with versions_store.claimed(keeping.store) if keeping.store else contextlib.nullcontext():
+        records, outputs = _measured(bout, question, reference, keeping, on_progress)
+        found: Record = {
+            "schema": SCHEMA,
+            "kind": "versions",
+            "created": next(iter(records.values()))["created"],
+            "session": outputs.session,
+            "environment": environment.collect(),
+            "effect": question.effect,
+            "builds": [
+                {"label": b.label, "mindspore": b.mindspore, "reason": b.reason,
+                 "libraries": held[b.label].libraries if b.label in held else {}}
+                for b in builds
+            ],
+            "arms": records,
+            "verdicts": _verdicts(records, question),
+            "numbers": _numbers(records, outputs),
+            "kernels": versions_kernels.kernels(
+                bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
+                tell=keeping.tell,
+            ),
+            "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
+        }  # fmt: skip
+    divided = _attributions(records)
+    found |= {"attribution": divided} if divided else {}
+    return {**found, "steps": named_steps(found["verdicts"]), "headline": headline(found)}
+
+
+def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Question) -> duel.Bout:
+    """The comparison, whose plan says all that makes it the same one when it is asked again."""
+    looks = () if question.pairs else LOOKS
+    asked = {
+        "effect": question.effect,
+        "looks": list(looks),
+        "environment": versions_store.here(),
+        "builds": {build.label: [build.mindspore, held[build.label].packages] for build in usable},
+    }
     arms = tuple(Arm(build.label, python=str(build.python), tuning="stock") for build in usable)
-    bout = duel.Bout(
-        arms, question.picks, question.pairs or LOOKS[-1], looks=() if question.pairs else LOOKS, budget=question.budget
-    )
+    most = question.pairs or LOOKS[-1]
+    explaining = any(not case.small for case, _ in question.picks)
+    return duel.Bout(
+        arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked},
+        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None,
+    )  # fmt: skip
+
+
+def _measured(
+    bout: duel.Bout, question: Question, reference: str, keeping: Keeping, on_progress: OnProgress | None
+) -> tuple[dict[str, Record], versions_store.Outputs]:
+    """The record of each build, and the outputs of their first pairs."""
+    labels = [arm.label for arm in bout.arms]
+    earlier = versions_store.begin(keeping.store, bout.plan, labels, again=keeping.again)
+    outputs = versions_store.Outputs(keeping.store, earlier.session)
+    there = len(earlier.rows[labels[0]])
+    if there:
+        keeping.tell(
+            f"going on with the sweep of {earlier.created} in {keeping.store}, after its {there} rows of workers"
+        )
 
     def undecided(records: Mapping[str, Record], cell: duel.Cell) -> bool:
         return any(
-            verdict["label"] == "inconclusive"
-            for verdict in _verdicts(records, question)
-            if (verdict["case"], verdict["params"]["device"], verdict["params"]["mode"]) == cell
+            verdict["label"] == "inconclusive" for verdict in _verdicts(records, question) if cell_of(verdict) == cell
         )
 
-    outputs: dict[str, dict[duel.Cell, Sequence[NDArray[Any]]]] = {build.label: {} for build in usable}
+    def keep(fresh: Mapping[str, Record]) -> None:
+        if keeping.store:
+            for record in fresh.values():
+                history.append(keeping.store, record)
+        keeping.on_pair()
 
-    def keep(label: str, cell: duel.Cell, arrays: Sequence[NDArray[Any]]) -> None:
-        outputs[label][cell] = arrays
-
-    records = duel.fight(bout, reference=reference, undecided=undecided, on_progress=on_progress, on_outputs=keep)
-    return {
-        "schema": SCHEMA,
-        "kind": "versions",
-        "created": now(),
-        "environment": environment.collect(),
-        "effect": question.effect,
-        "builds": [{"label": b.label, "mindspore": b.mindspore, "reason": b.reason} for b in builds],
-        "arms": records,
-        "verdicts": _verdicts(records, question),
-        "numbers": _numbers(records, outputs),
-        "notes": next(iter(records.values()))["notes"],
-    }
+    records = duel.fight(
+        bout, reference=reference, undecided=undecided, on_progress=on_progress, on_pair=keep,
+        on_outputs=outputs.keep, earlier=earlier,
+    )  # fmt: skip
+    return records, outputs
 
 
 def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]:
@@ -105,93 +185,60 @@ def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]
     return found
 
 
-def _numbers(
-    records: Mapping[str, Record], outputs: Mapping[str, Mapping[duel.Cell, Sequence[NDArray[Any]]]]
-) -> list[Record]:
+def _numbers(records: Mapping[str, Record], outputs: versions_store.Outputs) -> list[Record]:
     """What every step did to the numbers, cell by cell: the same calls' outputs, bit against bit (`drift.py`)."""
     found = []
     for old, new in pairwise(records):
         gates = [_gates(records[label]) for label in (old, new)]
-        for cell in dict.fromkeys([*outputs[old], *outputs[new]]):
+        apart = environment.differences(records[old]["environment"], records[new]["environment"], ignore=STUDIED)
+        for cell in dict.fromkeys([*gates[0], *gates[1]]):
             case, device, mode = cell
             evidence = (gates[0].get(cell, {}), gates[1].get(cell, {}))
-            change = drift.compare(case, outputs[old].get(cell), outputs[new].get(cell), evidence)
-            found.append({**dataclasses.asdict(change), "device": device, "mode": mode, "old": old, "new": new})
+            if apart:
+                change = drift.Drift(case, "incomparable", "the environments differ in " + "; ".join(apart))
+            else:
+                change = drift.compare(case, outputs.of(old, cell), outputs.of(new, cell), evidence)
+            entry = {name: _plain(value) for name, value in dataclasses.asdict(change).items()}
+            found.append({**entry, "device": device, "mode": mode, "old": old, "new": new})
     return found
+
+
+def _plain(value: object) -> object:
+    """`value` as JSON can hold it: a difference from a NaN is one."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _gates(record: Record) -> dict[duel.Cell, Mapping[str, Any]]:
-    """The evidence of each cell's gate in its first process."""
-    return {
-        (row.case, str(row.params["device"]), str(row.params["mode"])): row.proof.get("gate", {})
-        for row in reversed(measurements(record))
-    }
-
-
-def exit_code(record: Record) -> int:
-    """1 when in any cell the newest build is slower than the one before it, or its numbers changed beyond rounding.
-
-    Otherwise 3 when either is not decided, else 0.
-    """
-    newest = list(record["arms"])[-1]
-    labels = {verdict["label"] for verdict in record["verdicts"] if verdict["new"] == newest}
-    numbers = {number["label"] for number in record["numbers"] if number["new"] == newest}
-    if "slower" in labels or "changed" in numbers:
-        return 1
-    if "incomparable" in numbers:
-        return 3
-    return 0 if labels and labels <= {"equivalent", "faster"} else 3
-
-
-def markdown(record: Record, command: str) -> str:
-    """The sweep as text that can be pasted into an issue tracker; `command` is what reproduces it."""
-    labels = list(record["arms"])
-    rows = {label: _by_cell(arm) for label, arm in record["arms"].items()}
-    cells = list(dict.fromkeys(cell for by_cell in rows.values() for cell in by_cell))
-    steps = {(_cell_of(v), v["new"]): v for v in record["verdicts"]}
-    lines = [
-        f"# MindSpore builds side by side, {record['created']}",
-        "",
-        f"Median seconds a call, and each build against the one before it ({record['effect']:.0%} is worth knowing).",
-        "",
-        "| case | mode | " + " | ".join(labels) + " |",
-        "|---|---|" + "---|" * len(labels),
-    ]
-    for cell in cells:
-        entries = [_entry(rows[label].get(cell, []), steps.get((cell, label))) for label in labels]
-        lines.append(f"| `{cell[0]}` | {cell[1]} | " + " | ".join(entries) + " |")
-    changes = [number for number in record["numbers"] if number["label"] != "identical"]
-    lines += ["", "Outputs for the same inputs: " + ("every bit is the same in all builds." if not changes else "")]
-    lines += [f"* `{n['case']}`, {n['mode']}, {n['old']} to {n['new']}: {n['label']}, {n['why']}" for n in changes]
-    lines += ["", *(f"* {build['label']}: {build['reason']}" for build in record["builds"] if build["reason"])]
-    lines += [*(f"* {note}" for note in record["notes"]), "", "Reproduce:", "", "```", command, "```", ""]
-    return "\n".join(lines)
-
-
-Cell = tuple[str, str]
-"""Case and mode."""
-
-
-def _cell_of(verdict: Mapping[str, Any]) -> Cell:
-    return (verdict["case"], verdict["params"]["mode"])
-
-
-def _by_cell(record: Record) -> dict[Cell, list[Measurement]]:
-    found: dict[Cell, list[Measurement]] = {}
+    """The evidence of each cell's gate in its first process; none for a cell that gave no number."""
+    found: dict[duel.Cell, Mapping[str, Any]] = {}
     for row in measurements(record):
-        found.setdefault((row.case, str(row.params["mode"])), []).append(row)
+        found.setdefault((row.case, str(row.params["device"]), str(row.params["mode"])), row.proof.get("gate", {}))
     return found
 
 
-def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> str:
-    """One cell of one build: its time, and the step to it."""
-    reasons = [row.invalid for row in rows if row.invalid]
-    if not rows or reasons:
-        return f"INVALID: {reasons[0].replace('|', '/')}" if reasons else "not measured"
-    time = seconds(statistics.median(row.value for row in rows))
-    if verdict is None:
-        return time
-    if verdict["ratio"] is None:
-        return f"{time}, {verdict['label']}"
-    low, high = verdict["interval"]
-    return f"{time}, {verdict['label']} ({verdict['ratio']:.3f}, {low:.3f} … {high:.3f})"
+def _attributions(records: Mapping[str, Record]) -> list[Record]:
+    """Which layers made each step, where the records have layers."""
+    return [
+        {"step": [old, new], **{name: _plain(value) for name, value in dataclasses.asdict(one).items()}}
+        for old, new in pairwise(records)
+        for one in attribution.attribute(records[old], records[new])
+    ]
+
+
+def exit_code(record: Record) -> int:
+    """1 when in any case the newest build is slower than the one before it, or its numbers changed beyond rounding.
+
+    Otherwise 3 when either is not decided, or when the newest that was asked for could not be used; else 0. The speed
+    of single operators explains and does not count (`versions_words.operators`); their numbers do.
+    """
+    _, new = newest(record)
+    single = operators(record)
+    labels = {v["label"] for v in record["verdicts"] if v["new"] == new and cell_of(v) not in single}
+    numbers = {number["label"] for number in record["numbers"] if number["new"] == new}
+    if "slower" in labels or "changed" in numbers:
+        return 1
+    if unusable(record) or "incomparable" in numbers or not numbers:
+        return 3
+    return 0 if labels and labels <= {"equivalent", "faster"} else 3

@@ -42,6 +42,7 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Other batch sizes; may be repeated.")
 @click.option("--layers", is_flag=True, help="Also time every part of a forward pass by itself.")
 @click.option("--jit-level", "levels", multiple=True, type=click.Choice(["O0", "O1", "O2"]), help="Of graph mode.")
+@click.option("--compile-cache", is_flag=True, help="Later processes load what the first compiled: cold and warm.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
 @click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
 @click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
@@ -49,8 +50,8 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--self-test", is_flag=True, help="Time the clock: plant slowdowns, see them found and nothing else.")
 @click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
 @click.option("--json", "json_file", type=File, help="Write the measurements there.")
-@click.option("--history", type=Folder, help="Add the measurements to the store in this folder.")
-@click.option("--resume", is_flag=True, help="With --history: go on with what was interrupted.")
+@click.option("--history", type=Folder, help="Add measurements to the store in this folder, as they come.")
+@click.option("--resume", is_flag=True, help="With --history: go on with the last run of this command there.")
 @click.option("--list", "list_only", is_flag=True, help="Print the cases and stop.")
 def bench(
     only: str | None,
@@ -61,6 +62,7 @@ def bench(
     batches: tuple[int, ...],
     layers: bool,
     levels: tuple[str, ...],
+    compile_cache: bool,
     quick: bool,
     against: Path | None,
     effect: float,
@@ -77,6 +79,8 @@ def bench(
     With --against CHECKOUT, say whether this code is slower than that: workers of both take turns, pair after pair,
     until every case is decided (exit code 1 if one is slower, 3 if one stays open). FILE then holds this code's
     measurements, and beside it FILE.old.json the other's and FILE.compare.json the verdicts.
+
+    With --history, what was interrupted goes on with --resume: nothing is lost but what was being measured.
     """
     from rich.console import Console
 
@@ -89,8 +93,10 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
+    if resume and self_test:
+        return complain("a self-test is not stored and cannot be gone on with: leave out --resume", 3)
     if resume and not history:
-        return complain("--resume goes on with what is in a store: give --history as before", 3)
+        return complain("--resume goes on with what `bench --history` stored: give --history as before", 3)
     output_files(json_file)
     if history:
         output_folder(history)
@@ -102,19 +108,32 @@ def bench(
             processes=processes,
             extent="quick" if quick else "full",
             budget=budget,
+            compile_cache=compile_cache,
         )
         tunings = settings(tuning, mode, levels)
         if self_test:
             return self_tested(plan, one_of(tunings), effect, trials, json_file)
-        if against:
-            return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
-        record = timed(plan, tunings, history, resume=resume)
+        with telling_what_is_kept(history):
+            if against:
+                return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
+            record = timed(plan, tunings, history, resume=resume)
         if json_file:
             write_record(json_file, record)
     console = Console()
     for table in (terminal.table(record), *terminal.explained(record)):
         console.print(table)
     return summary.exit_code(record)
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(history: Path | None) -> Iterator[None]:
+    """In the block, an interruption says what becomes of what was measured."""
+    lost = "interrupted, and what was measured is lost: with --history it is kept as it comes"
+    kept = f"interrupted: what was measured is kept in {history}, and the same command with --resume goes on"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept if history else lost) from None
 
 
 def compared(
@@ -165,6 +184,7 @@ def compared(
         records = duel.fight(
             bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep, earlier=earlier
         )
+    keep({label: {**record, "measurements": []} for label, record in records.items()})  # for notes made at the end
     result = verdicts(records)
     if json_file:
         write_record(json_file, records["new"])
@@ -232,33 +252,25 @@ def progressing(job: str) -> Iterator[Callable[[int, int, float, str], None]]:
 
 
 def timed(plan: Plan, tunings: Tunings, history: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
-    """The record of a run of the clock, with a progress bar; what a worker leaves is stored in `history` at once."""
+    """The record of a run of the clock, with a progress bar; what a worker delivers is stored at once."""
     from benchmarks import history as store
     from benchmarks import runner
-    from benchmarks.resume import find_run
+    from benchmarks.resume import find_sweep
 
-    earlier = find_run(history, plan.as_record(tunings)) if resume and history else None
-    if earlier and earlier.finished:
-        say("the last run of this kind came to its end: nothing is measured again")
-        return earlier.record
-    if resume:
-        say(
-            f"going on after {len(earlier.rows)} measurements"
-            if earlier
-            else "nothing of this run is stored: starting it"
-        )
-
-    def keep(fresh: dict[str, Any]) -> None:
+    def keep(record: dict[str, Any]) -> None:
         interruption.check()
         if history:
-            store.append(history, fresh)
+            store.append(history, record)
 
+    earlier = find_sweep(history, plan.as_record(tunings)) if resume and history else None
+    if resume:
+        say(earlier.prospect if earlier else "nothing of this run is stored: starting it")
     with progressing("timing") as on_progress:
         record = runner.run(
-            plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress, on_worker=keep, earlier=earlier
+            plan, reference=REFERENCE, tunings=tunings, on_progress=on_progress, on_rows=keep, earlier=earlier
         )
     if history:
-        say(f"added to {store.finish(history, record)}")
+        say(f"kept in {history}")
     return record
 
 
@@ -283,7 +295,7 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
         if json_file:
             write_record(json_file, record)
         if junit:
-            announce.write_junit(junit, record)
+            announce.write_junit(junit, announce.junit(record))
     return comparison.exit_code(record)
 
 
@@ -296,7 +308,8 @@ def compare(old: Path, new: Path, effect: float, json_file: Path | None, junit: 
 def replay(history: Path, effect: float | None, resamples: int, seed: int, json_file: Path | None) -> int:
     """Say what a threshold would have flagged in HISTORY, and how it fares on the noise recorded there.
 
-    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`.
+    HISTORY is a folder of `bench --history`, or a file of `bench --self-test --json`, compressed by gzip or not. Of the
+    latter, tables show what pytest-benchmark and asv would need to be as sure on the same noise.
     """
     from benchmarks import history as store
     from benchmarks import replay as replays

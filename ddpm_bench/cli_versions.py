@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ddpm_bench import interruption
 from ddpm_bench.cli_clock import REFERENCE, progressing
-from ddpm_bench.files import output_folder, replacing
-from ddpm_bench.terminal import Folder, complain, mode_option, modes_of, say, sentences_of
+from ddpm_bench.files import output_files, output_folder
+from ddpm_bench.terminal import File, Folder, complain, mode_option, modes_of, say, sentences_of
 
 if TYPE_CHECKING:
     from benchmarks.builds import Build
+    from benchmarks.versions import Question
 
 CASES = "unet_forward[digits,*] training_step[digits,*]"
 """What is measured unless told otherwise: small enough for half a dozen builds."""
@@ -24,45 +26,64 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
 @click.option("--python", "named", multiple=True, metavar="LABEL=PATH", help="A further interpreter with MindSpore.")
 @click.option("--only", default=CASES, metavar="PATTERN", help="Cases whose id matches.")
 @mode_option
+@click.option(
+    "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
+)
 @click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
-@click.option("--out", type=Folder, default=Path("versions"), help="Folder for versions.json and versions.md.")
+@click.option("--out", type=Folder, default=Path("versions"), help="Folder for versions.html, .md, .json and store.")
+@click.option("--history", type=Folder, help="Keep what is measured in this store. [default: OUT/store]")
+@click.option("--again", is_flag=True, help="Measure anew what the store holds of this very sweep.")
+@click.option("--junit", type=File, help="Write JUnit XML there: slower or changed fails, undecided is skipped.")
+@click.option("--github", is_flag=True, help="Print annotations for a GitHub workflow as well.")
 def versions(
     releases: tuple[str, ...],
     named: tuple[str, ...],
     only: str,
     mode: str,
+    layers: bool,
     pairs: int | None,
     effect: float,
     budget: float | None,
     out: Path,
+    history: Path | None,
+    again: bool,
+    junit: Path | None,
+    github: bool,
 ) -> int:
     """Time the same cases under several MindSpore releases, workers taking turns, and say which step changed what.
 
-    For each VERSION an environment of its own is made once and kept in the user's cache (2.5 GB each). Exit code 1 if
-    the newest is slower than the one before it, 3 if that is not decided.
+    For each VERSION an environment of its own is made once and kept in the user's cache (2.5 GB each). What was
+    measured is stored row by row: the same command goes on with it, whatever ended it, and measures nothing twice. Exit
+    code 1 if the newest is slower than the one before it or its numbers changed beyond rounding, 3 if undecided.
     """
-    from benchmarks import cases
+    from benchmarks import announce, announce_versions, report, selection, versions_page, versions_text
     from benchmarks import versions as sweeping
     from benchmarks.measurement import BenchmarkError, write_record
 
     folder = output_folder(out)
-    chosen = cases.select(only)
+    output_files(junit)
+    chosen = selection.choose(only, layers=layers)
     if not chosen:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
-    picks = tuple((case, one) for case in chosen for one in modes_of(mode))
+    modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
+    picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
+    question = sweeping.Question(picks, effect, pairs, budget)
+    keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
         builds = prepared(releases, named)
         with progressing("comparing builds") as on_progress:
-            question = sweeping.Question(picks, effect, pairs, budget)
-            record = sweeping.sweep(builds, question, reference=REFERENCE, on_progress=on_progress)
+            found = sweeping.sweep(builds, question, reference=REFERENCE, keeping=keeping, on_progress=on_progress)
+        command = reproducing(releases, named, question, only, mode)
+        record = {**found, "command": command if layers else f"{command} --no-layers"}
         write_record(folder / "versions.json", record)
-    text = sweeping.markdown(record, reproducing(releases, only, mode))
-    with replacing(folder / "versions.md") as path:
-        path.write_text(text, encoding="utf-8")
-    print(text)
-    print(folder / "versions.md")
+        report.write(folder / "versions.html", versions_page.html(record))
+        report.write(folder / "versions.md", versions_text.markdown(record))
+        if junit:
+            announce.write_junit(junit, announce_versions.junit(record))
+    print(versions_text.markdown(record))
+    print("\n".join([*(announce_versions.github(record) if github else ()), str(folder / "versions.html")]))
     return sweeping.exit_code(record)
 
 
@@ -86,6 +107,10 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
     return [*ours, *(builds.named(label, Path(path)) for label, _, path in pairs)]
 
 
-def reproducing(releases: tuple[str, ...], only: str, mode: str) -> str:
-    """The command to give to somebody else; their own interpreters are theirs to name."""
-    return shlex.join(["ddpm-bench", "versions", *releases, "--only", only, "--mode", mode])
+def reproducing(releases: tuple[str, ...], named: tuple[str, ...], question: Question, only: str, mode: str) -> str:
+    """The command to give to somebody else; where they have the interpreters that were named is theirs to say."""
+    own = [f"--python={text.partition('=')[0]}=PATH" for text in named]
+    asked = [*releases, *own, "--only", only, "--mode", mode, "--effect", f"{question.effect:g}"]
+    asked += ["--pairs", str(question.pairs)] if question.pairs else []
+    asked += ["--budget", f"{question.budget:g}"] if question.budget else []
+    return shlex.join(["ddpm-bench", "versions", *asked])

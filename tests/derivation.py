@@ -146,12 +146,18 @@ def derive(source: list[Any], records: list[Any]) -> Any:
         return min(len(value["layers"]), 20 if what == "layers shown" else math.inf)
     if what == "bandwidth":
         return max(peak["best"] for name, peak in value["peaks"].items() if name.startswith("copy"))
+    if what == "kernels shown":
+        return min(40, len(value["kernels"]["changes"]))
     if what == "operators":
         rows = value["measurements"]
         return len(
             {(r["case"], *(r["params"][k] for k in ("device", "mode", "tuning"))) for r in rows if r["unit"] == "calls"}
         )
-    return {"cell": cell, "layer": layer, "percentile": percentile, "explained": explained}[what](value, *path)
+    known = {
+        "cell": cell, "layer": layer, "percentile": percentile, "explained": explained, "compile": compiling,
+        "time": time, "divided": divided, "part": part,
+    }  # fmt: skip
+    return known[what](value, *path)
 
 
 def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
@@ -159,6 +165,12 @@ def _cells(record: Any) -> list[tuple[tuple[Any, ...], list[Any]]]:
     for row in record["measurements"]:
         keys.setdefault((row["case"], *(row["params"][k] for k in ("device", "mode", "tuning"))), []).append(row)
     return list(keys.items())
+
+
+def compiling(record: Any, index: int, state: str) -> float:
+    """The median over processes that found the cache of graphs in this state."""
+    found = [row for row in _cells(record)[index][1] if row["params"].get("compile_cache") == state]
+    return statistics.median(row["split"]["compile"] for row in found)
 
 
 def percentile(record: Any, index: int, which: str, name: str) -> float:
@@ -275,3 +287,26 @@ def layer(record: Any, index: int, name: str) -> float:
     if name == "gflops":
         return float(entry["flops"] / seconds / 1e9)
     return seconds / sum(statistics.median(e["seconds"]) for e in record["layers"] if owner(e) == owner(entry))
+
+
+def time(record: Any, index: int, name: str) -> Any:
+    """The middle of a build's time of a cell, or a bound of its interval, from each process's median."""
+    nothing = {"flops": None, "work": 1, "first_call_seconds": 0.0, "peak_rss_bytes": 0, "cpu_over_wall": 0.0}
+    place = {"case": "", "params": dict.fromkeys(("device", "mode", "tuning"), ""), "invalid": None}
+    rows = [{**nothing, **place, "seconds": [value]} for value in record["times"][index]["values"]]
+    return cell({"measurements": rows}, 0, name)
+
+
+def divided(record: Any, index: int, name: str) -> float:
+    """What the layers of an attribution leave of the difference, in seconds or as a share, or what they explain."""
+    whole = record["attribution"][index]
+    difference = whole["new"] - whole["old"]
+    left = difference - sum(each["new"] - each["old"] for each in whole["parts"])
+    return float({"left": left, "left share": left / difference, "explained": 1 - abs(left / difference)}[name])
+
+
+def part(record: Any, index: int, place: int, name: str) -> float:
+    """What one kind of layer adds to a difference, in seconds or as a share."""
+    whole = record["attribution"][index]
+    difference = whole["parts"][place]["new"] - whole["parts"][place]["old"]
+    return float(difference if name == "difference" else difference / (whole["new"] - whole["old"]))

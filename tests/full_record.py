@@ -24,6 +24,8 @@ def bench(day: int = 1, *, cells: int = 28, processes: int = 5, rounds: int = 12
             base = 0.034 * (1 + i) * slow * float(np.exp(rng.normal(0, 0.01)))
             mode = ("graph", "pynative")[i % 2]
             params = {"device": "CPU", "mode": mode, "tuning": "tuned", "rounds": rounds, "batch": 64}
+            if mode == "graph" and i < 4:
+                params["compile_cache"] = "warm" if process else "cold"
             seconds = (base * rng.lognormal(0, 0.05, rounds)).tolist()
             split = dict(zip(PARTS, (0.3, 3.1, 0.4, 2.2, 0.1, sum(seconds), 0.5, 0.05), strict=True))
             case = f"{('unet_forward', 'sampling_latency')[i % 4 // 2]}[digits,b{2 ** (i // 4)}]"

@@ -96,6 +96,6 @@ def test_annotation_cannot_be_broken_out_of() -> None:
 
 def test_folder_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="cannot write"):
-        announce.write_junit(tmp_path / "none" / "junit.xml", comparison())
-    announce.write_junit(tmp_path / "junit.xml", comparison(verdict("slower")))
+        announce.write_junit(tmp_path / "none" / "junit.xml", announce.junit(comparison()))
+    announce.write_junit(tmp_path / "junit.xml", announce.junit(comparison(verdict("slower"))))
     assert (tmp_path / "junit.xml").read_text().startswith("<?xml")

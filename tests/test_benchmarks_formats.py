@@ -19,3 +19,7 @@ def test_durations_carry_a_unit(value: float | None, text: str) -> None:
 )
 def test_numbers_keep_three_digits(value: float | str, text: str) -> None:
     assert formats.number(value) == text
+
+
+def test_negative_duration_is_its_opposite_with_a_sign() -> None:
+    assert formats.seconds(-0.0475) == "-47.5 ms"

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import full_record
 import pytest
 
 from benchmarks import history
 from benchmarks.history import append, read
-from benchmarks.measurement import BenchmarkError
+from benchmarks.layer_times import layers
+from benchmarks.measurement import BenchmarkError, measurements
 
 
 def row(case: str = "x", process: int = 0, seconds: float = 1.0) -> dict[str, Any]:
@@ -72,6 +74,42 @@ def test_interrupted_run_is_completed_and_not_repeated(tmp_path: Path) -> None:
     append(tmp_path, record(rows=5))
     (found,) = read(tmp_path).records
     assert [r["process"] for r in found["measurements"]] == [0, 1, 2, 3, 4]
+
+
+def test_what_is_known_of_a_run_grows_and_the_last_word_counts(tmp_path: Path) -> None:
+    """A run's line is added again only when it says something else; what it no longer says is gone."""
+    growing = {**record(rows=1), "notes": ["not ended"], "peaks": {}}
+    path = append(tmp_path, growing)
+    append(tmp_path, record("b", rows=1))
+    append(tmp_path, {**growing, "measurements": [row(process=1)]})
+    assert path.read_bytes().count(b"not ended") == 1
+    append(tmp_path, {**record(rows=0), "ended": "2026-01-01T00:01:00+00:00"})
+    found = read(tmp_path).records
+    assert found == [{**record(), "ended": "2026-01-01T00:01:00+00:00"}, record("b", rows=1)]
+    append(tmp_path, growing)
+    assert "ended" not in read(tmp_path).records[0]
+
+
+def test_store_of_before_runs_grew_still_reads(tmp_path: Path) -> None:
+    """As the first writer of schema 1 left it: one line a run, without plan, devices and end."""
+    lines = [
+        {"schema": 1, "kind": "history", "environment": {"cpu": "A"}},
+        {"session": "a", "created": "2026-01-01T00:00:00+00:00", "code": {"code": "one", "ddpm_bench": "0.1"},
+         "peaks": {}, "unavailable": [], "notes": ["a note"]},
+        {"session": "a", "cell": "c0", "measurement": row()},
+    ]  # fmt: skip
+    (tmp_path / "0123456789abcdef.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = read(tmp_path).records
+    assert found == {**record(rows=1), "peaks": {}, "unavailable": []}
+
+
+def test_layers_follow_from_the_rows_and_are_not_stored(tmp_path: Path) -> None:
+    whole = {**record(), "measurements": full_record.operators(1)}
+    found = layers(measurements(whole))
+    assert found
+    path = append(tmp_path, {**whole, "layers": found})
+    assert b'"layers":' not in path.read_bytes()
+    assert read(tmp_path).records == [{**whole, "layers": found}]
 
 
 def test_what_was_stored_is_never_rewritten(tmp_path: Path) -> None:

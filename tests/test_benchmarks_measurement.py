@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import math
 from pathlib import Path
@@ -196,6 +197,38 @@ def test_file_that_is_no_record_is_one_sentence(tmp_path: Path, content: bytes, 
     path.write_bytes(content)
     with pytest.raises(BenchmarkError, match=reason):
         read_record(path)
+
+
+def test_compressed_record_is_read_whatever_its_name(tmp_path: Path) -> None:
+    for name in ("bench.json.gz", "bench.json"):
+        (tmp_path / name).write_bytes(gzip.compress(json.dumps(record()).encode()))
+        assert read_record(tmp_path / name) == record()
+    (tmp_path / "plain.json.gz").write_text(json.dumps(record()))
+    assert read_record(tmp_path / "plain.json.gz") == record()
+
+
+WHOLE = gzip.compress(json.dumps({"schema": 1, "notes": list(range(1000))}).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (WHOLE[:2], "is compressed and not whole"),
+        (WHOLE[:-1], "is compressed and not whole"),
+        (WHOLE[: len(WHOLE) // 2], "is compressed and not whole"),
+        (WHOLE[:200] + bytes([WHOLE[200] ^ 255]) + WHOLE[201:], "is compressed and not whole"),
+        (WHOLE + b"more", "is compressed and not whole"),
+        (gzip.compress(b"\xff\xfe\x00"), "is not text"),
+        (gzip.compress(b"name,value"), "is not JSON"),
+        (gzip.compress(b"{}"), "is not a record of ddpm-bench"),
+    ],
+)
+def test_compressed_file_that_is_torn_or_foreign_is_one_sentence(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "bench.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(BenchmarkError, match=reason) as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_file_that_is_absent_is_one_sentence(tmp_path: Path) -> None:

@@ -149,7 +149,9 @@ def proof(spread: float) -> records.Record:
             {"old": [0.5, 0.5], "new": [0.5 * (1 + planted) * math.exp(one)] * 2, "conditions": [{}, {}]}
             for one in logs
         ]
-        trials.append({"planted": planted, "disturbed": False, "seconds": 1.0, "verdict": {}, "pairs": pairs})
+        trials.append(
+            {"planted": planted, "disturbed": False, "seconds": 1.0, "verdict": {"label": "x"}, "pairs": pairs}
+        )
     return {"schema": 1, "kind": "proof", "effect": 0.03, "case": "x", "mode": "graph", "trials": trials}
 
 
@@ -168,6 +170,19 @@ def test_pairs_that_the_machine_spoilt_are_left_out_of_resampled_comparisons() -
             pair["conditions"] = [{"wall_seconds": 2.0, "stolen_seconds": 1.0}] * 2
     rates = only(replay.replay_proof(record, resamples=50))["noise"]
     assert rates["detection_rate"] < 0.1
+
+
+def test_pair_that_a_gate_refused_makes_comparisons_incomparable_that_draw_it() -> None:
+    """One of 20: a comparison of 8 or more pairs is without it with probability 0.95⁸ = 66 % at most."""
+    record = proof(0.001)
+    record["trials"][0]["pairs"][3] |= {"old": [], "conditions": [{}, {}]}
+    found = replay.replay_proof(record, resamples=200)
+    noise = only(found)["noise"]
+    assert (noise["pool"], noise["refused"]) == (20, 1)
+    assert noise["alarm_rate"] == 0
+    assert abs(noise["detection_rate"] - 0.95**8) < stats.norm.isf(1e-4) * math.sqrt(0.25 / 200)
+    assert found["rivals"][0]["pairs"] == 19, "rivals lose nothing by it"
+    assert "(20 pairs, 1 of them refused by a gate)" in "\n".join(replay.lines(found))
 
 
 def test_same_seed_gives_the_same_rates_and_the_record_is_json() -> None:

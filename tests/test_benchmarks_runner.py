@@ -13,9 +13,9 @@ import pytest
 from fake_worker import case
 
 from benchmarks import runner
-from benchmarks.cases import CASES, Case, select
+from benchmarks.cases import Case
 from benchmarks.measurement import BenchmarkError, check_record, from_record, invalid_measurement, measurements
-from benchmarks.plans import Plan, plan
+from benchmarks.plans import Plan
 from benchmarks.runner import run
 from benchmarks.worker import Answer, Job
 
@@ -247,50 +247,6 @@ def test_time_left_is_what_remains_once_every_arm_has_run(workers: Callable[...,
     assert left["a[x] graph on CPU, process 2", 4] == 10 + 5
 
 
-def test_quick_is_the_small_net_in_both_modes_within_a_minute() -> None:
-    chosen = plan(extent="quick")
-    assert {c.params["preset"] for c, _ in chosen.picks} == {"digits"}
-    assert {mode for _, mode in chosen.picks} == {"graph", "pynative"}
-    assert chosen.processes >= 2
-    assert chosen.budget is not None
-    assert chosen.budget <= 60
-
-
-def test_main_job_has_the_papers_net_in_graph_mode_and_fits() -> None:
-    chosen = plan(extent="run")
-    assert ("unet_forward[cifar10,b4]", "graph") in {(c.id, mode) for c, mode in chosen.picks}
-    assert {(c.id, mode) for c, mode in plan(extent="quick").picks} <= {(c.id, mode) for c, mode in chosen.picks}
-    assert chosen.processes >= 2
-    assert chosen.budget is not None
-    assert chosen.budget <= 150
-
-
-def test_full_extent_gives_every_case_a_worker_of_its_own() -> None:
-    chosen = plan()
-    assert len(chosen.picks) == 2 * len(CASES)
-    assert not chosen.shared
-    assert chosen.budget is None
-
-
-def test_choices_replace_what_the_extent_would_choose() -> None:
-    chosen = plan(select("unet_forward"), devices=["GPU"], modes=["graph"], processes=7, extent="quick", budget=9.0)
-    assert [(c.id.partition("[")[0], mode) for c, mode in chosen.picks] == [("unet_forward", "graph")] * 3
-    assert (chosen.devices, chosen.processes, chosen.budget) == (("GPU",), 7, 9.0)
-
-
-@pytest.mark.parametrize(
-    ("choices", "reason"),
-    [
-        ({"extent": "long"}, "unknown extent 'long'"),
-        ({"modes": ["eager"]}, "unknown mode 'eager'"),
-        ({"processes": 0}, "at least 1 process"),
-    ],
-)
-def test_impossible_choice_is_one_sentence(choices: dict[str, Any], reason: str) -> None:
-    with pytest.raises(BenchmarkError, match=reason):
-        plan(**choices)
-
-
 def test_real_workers_make_a_record_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_worker.install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -306,3 +262,22 @@ def test_real_workers_make_a_record_from_end_to_end(tmp_path: Path, monkeypatch:
     assert record["unavailable"] == [{"device": "GPU", "mode": "graph", "reason": "unavailable: this test has none"}]
     assert record["peaks"]["matmul[numpy]"]["best"] > 0
     assert len(record["session"]) == 32
+
+
+def test_later_processes_of_an_arm_find_what_its_first_one_compiled(workers: Callable[..., Workers]) -> None:
+    used = workers()
+    record = run(given(A, B, processes=3, devices=("CPU",), compile_cache=True), reference="m:f", variables={})
+    states = {(m.case, m.process): m.params["compile_cache"] for m in measurements(record)}
+    assert states == {(name, i): "warm" if i else "cold" for name in ("a[x]", "b[x]") for i in range(3)}
+    folders = [v.get("MS_COMPILER_CACHE_PATH") for v in used.variables]
+    assert (folders[0], folders[-1]) == (None, None)  # the peaks compile nothing
+    by_case = {(job.cases[0].id, folder) for job, folder in zip(used.jobs, folders, strict=True) if folder}
+    assert len(by_case) == len({folder for _, folder in by_case}) == 2
+    assert not any(Path(str(folder)).exists() for _, folder in by_case)
+
+
+def test_nothing_is_cached_in_pynative_mode_or_unasked(workers: Callable[..., Workers]) -> None:
+    used = workers()
+    run(replace(given(A, processes=2), picks=((A, "pynative"),), compile_cache=True), reference="m:f", variables={})
+    run(given(A, processes=2), reference="m:f", variables={})
+    assert not any("MS_COMPILER_CACHE_PATH" in variables for variables in used.variables)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,33 @@ def test_interruption_ends_the_worker_too() -> None:
     assert started
     _, alive = psutil.wait_procs(started, timeout=10)  # what the worker itself started is reaped by the system
     assert not alive
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a process that its parent is gone")
+def test_worker_ends_when_the_clock_is_killed() -> None:
+    """Else it would go on to compute beside whatever is timed next."""
+    clock = os.fork()
+    if clock == 0:
+        try:
+            run(case(behaviour="hang"))
+        finally:
+            os._exit(0)
+    worker = _first_child(clock)
+    os.kill(clock, signal.SIGKILL)
+    os.waitpid(clock, 0)
+    assert worker.wait(20) is None  # psutil knows no exit code of what is not a child of its own
+
+
+def _first_child(parent: int) -> psutil.Process:
+    """The worker, once it has had time to hang."""
+    deadline = time.perf_counter() + 30
+    while time.perf_counter() < deadline:
+        children = psutil.Process(parent).children()
+        if children and Path(f"/proc/{children[0].pid}/cwd").joinpath("job.json").exists():
+            time.sleep(2)
+            return children[0]
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")
 
 
 def test_unknown_timed_module_is_one_sentence() -> None:

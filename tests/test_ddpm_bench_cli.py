@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -236,6 +237,28 @@ def test_threshold_is_replayed_on_a_store(tmp_path: Path, capsys: pytest.Capture
     assert run("replay", tmp_path, "--resamples", 20, "--json", tmp_path / "replay.json") == 0
     assert "1 alarms at 3.0% in 2 comparisons of sessions" in capsys.readouterr().out
     assert json.loads((tmp_path / "replay.json").read_text())["kind"] == "replay"
+
+
+def test_noise_of_a_compressed_self_test_is_replayed_beside_other_instruments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = {"old": [0.5] * 6, "new": [0.5] * 6, "conditions": [{}, {}]}
+    trial = {
+        "planted": 0,
+        "disturbed": False,
+        "seconds": 60.0,
+        "verdict": {"label": "equivalent"},
+        "pairs": [pair] * 12,
+    }
+    proof = {"schema": 1, "kind": "proof", "effect": 0.03, "case": "x", "mode": "graph", "trials": [trial]}
+    (tmp_path / "proof.json.gz").write_bytes(gzip.compress(json.dumps(proof).encode()))
+    assert run("replay", tmp_path / "proof.json.gz", "--resamples", 20, "--json", tmp_path / "replay.json") == 0
+    assert "| asv | 6 | 0.0% | 0.0% |" in capsys.readouterr().out
+    tables = json.loads((tmp_path / "replay.json").read_text())["rivals"]
+    assert [table["noise"] for table in tables] == ["every trial", "undisturbed trials"]
+    (tmp_path / "proof.json.gz").write_bytes((tmp_path / "proof.json.gz").read_bytes()[:-9])
+    assert run("replay", tmp_path / "proof.json.gz") == 2
+    assert "is compressed and not whole" in sentence(capsys)
 
 
 def test_nothing_to_replay_exits_with_3_and_other_files_with_2(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sweeps
 
 from benchmarks import builds, versions
 from benchmarks.builds import Build
@@ -41,29 +43,62 @@ def test_no_matching_case_is_nothing_to_compare(capsys: pytest.CaptureFixture[st
     assert "no case matches" in capsys.readouterr().err
 
 
-def test_record_and_text_lie_in_the_folder_and_the_code_is_the_sweeps(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[Any] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the sweep was asked, which then finds what `sweeps.eventful` makes up: a build that is slower."""
+    seen: list[Any] = []
 
-    def sweep(found: list[Build], question: Any, **_: Any) -> dict[str, Any]:
-        asked.append((found, question))
-        return {
-            "created": "now", "effect": 0.03, "arms": {}, "builds": [], "verdicts": [], "numbers": [],
-            "notes": ["a note"],
-        }  # fmt: skip
+    def sweep(found: list[Build], question: Any, **more: Any) -> dict[str, Any]:
+        seen.append((found, question, more["keeping"]))
+        return {key: value for key, value in EVENTFUL.items() if key != "command"}
 
     monkeypatch.setattr(builds, "made", lambda label, *_, **__: Build(label, Path("/opt") / label, label))
     monkeypatch.setattr(builds, "named", lambda label, path: Build(label, path))
     monkeypatch.setattr(versions, "sweep", sweep)
-    monkeypatch.setattr(versions, "exit_code", lambda _: 1)
+    return seen
+
+
+EVENTFUL = sweeps.eventful()
+
+
+def test_record_page_and_text_lie_in_the_folder_and_the_code_is_the_sweeps(
+    folder: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     given = ["versions", "2.10.0", "2.9.0", "--python", "mine=/opt/mine", "--mode", "graph", "--pairs", "9"]
     assert run_command(given) == 1
-    found, question = asked[0]
+    found, question, keeping = asked[0]
     assert [build.label for build in found] == ["2.9.0", "2.10.0", "mine"]
     assert {mode for _, mode in question.picks} == {"graph"}
     assert question.pairs == 9
-    assert json.loads((folder / "versions" / "versions.json").read_text())["notes"] == ["a note"]
+    assert (keeping.store, keeping.again) == (Path("versions/store"), False)
+    record = json.loads((folder / "versions" / "versions.json").read_text())
+    assert record["headline"] == EVENTFUL["headline"]
     text = (folder / "versions" / "versions.md").read_text()
-    assert "ddpm-bench versions 2.10.0 2.9.0 --only" in text
     assert text in capsys.readouterr().out
+    page = (folder / "versions" / "versions.html").read_text()
+    assert page.startswith("<!doctype html>")
+    for written in (record["command"], text, page):
+        assert "ddpm-bench versions 2.10.0 2.9.0 --python=mine=PATH --only" in written
+        assert "--mode graph --effect 0.03 --pairs 9" in written
+        assert "/opt/mine" not in written
+
+
+def test_store_can_be_elsewhere_and_begun_anew(asked: list[Any]) -> None:
+    run_command(["versions", "2.9.0", "2.10.0", "--history", "kept", "--again", "--budget", "60"])
+    _, question, keeping = asked[0]
+    assert (keeping.store, keeping.again, question.budget) == (Path("kept"), True, 60)
+
+
+def test_build_machines_get_junit_and_annotations(
+    folder: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["versions", "2.9.0", "2.10.0", "--junit", "ci/junit.xml", "--github"]) == 1
+    assert 'failures="7"' in (folder / "ci" / "junit.xml").read_text()
+    assert "\n::error title=unet_forward" in capsys.readouterr().out
+
+
+def test_reproducing_command_is_one_that_is_understood(asked: list[Any]) -> None:
+    run_command(["versions", "2.9.0", "2.10.0", "--effect", "0.05", "--only", "unet_forward[digits,*]"])
+    record = json.loads(Path("versions/versions.json").read_text())
+    assert run_command(shlex.split(record["command"])[1:]) == 1
+    assert asked[0][:2] == asked[1][:2]

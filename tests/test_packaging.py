@@ -44,7 +44,10 @@ def test_wheel_carries_no_main_module() -> None:
         "verification/schemas/verify.schema.json",
         "benchmarks/conftest.py",
         "benchmarks/templates/report.html",
+        "benchmarks/templates/style.css",
+        "benchmarks/templates/versions.html",
         "benchmarks/schemas/compare.schema.json",
+        "benchmarks/schemas/versions.schema.json",
     ],
 )
 def test_wheel_carries_what_is_read_at_run_time(name: str) -> None:

@@ -1,0 +1,60 @@
+"""What a build is made of, found without running it: its packages, and the digests of MindSpore's shared libraries.
+
+A wheel's RECORD holds the SHA-256 of every file in it, so the two gigabytes need not be read again; they say what was
+installed. Two builds with equal `packages` measure the same thing, and an interrupted sweep may go on in them. Of the
+libraries those are kept that a net on the CPU runs through: where numbers or times changed, the library that changed is
+where to look (oneDNN's did from 2.8.0 to 2.9.0, and with it every convolution).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from benchmarks.builds import Run, command_outcome
+
+SECONDS = 60.0
+"""After so long an interpreter that is asked is given up; it takes a tenth of a second."""
+
+ASK = """
+import importlib.metadata as metadata, json
+packages = sorted({f"{each.metadata['Name']}=={each.version}" for each in metadata.distributions()})
+try:
+    files = metadata.files("mindspore") or ()
+except metadata.PackageNotFoundError:
+    files = ()
+libraries = {file.name: file.hash.value for file in files if file.hash and ".so" in file.name}
+print("\\n" + json.dumps({"packages": packages, "libraries": libraries}))
+"""
+"""What an interpreter is asked, without importing MindSpore."""
+
+LIBRARIES = ("_c_expression", "libdnnl", "libmindspore_backend_common", "libmindspore_core", "libmindspore_frontend",
+             "libmindspore_ops", "libmindspore_ops_cpu", "libmindspore_pyboost", "libmindspore_pynative")  # fmt: skip
+"""Shared libraries by their names up to the first dot."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an environment holds."""
+
+    packages: str | None = None
+    """digest of all packages with their versions; None where the interpreter did not say"""
+    libraries: dict[str, str] = field(default_factory=dict)
+    """each of `LIBRARIES` that is there: its file's name and the first digits of its SHA-256 in base 64"""
+
+
+def contents(python: Path, *, run: Run = command_outcome) -> Contents:
+    """What the environment of the interpreter `python` holds; nothing where it cannot be asked."""
+    outcome = run([str(python), "-c", ASK], SECONDS)
+    try:
+        answer = json.loads(outcome.output.strip().splitlines()[-1])
+        packages, files = list(answer["packages"]), dict(answer["libraries"])
+    except (IndexError, ValueError, KeyError, TypeError):  # it failed, or something else had the last word
+        return Contents()
+    known = {name.partition(".")[0]: f"{name} {digest[:12]}" for name, digest in sorted(files.items())}
+    return Contents(
+        sha256("\n".join(map(str, packages)).encode()).hexdigest(),
+        {name: known[name] for name in LIBRARIES if name in known},
+    )

@@ -1,0 +1,156 @@
+"""A sweep as Markdown for a release note or an issue tracker: the sentence, the table, the steps, what they rest on."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from benchmarks.environment import CODE_KEYS
+from benchmarks.formats import seconds
+from benchmarks.markdown import inline
+from benchmarks.measurement import Measurement, Record, measurements
+from benchmarks.versions_words import Cell, cell_of, operators, said
+
+MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
+"""What a reader wants to know of where the times were taken; all of it is in the record."""
+
+
+MOST_KERNELS = 10
+"""Lines about exchanged kernels."""
+
+
+def markdown(record: Record) -> str:
+    """The sweep as text that stands for itself, with the command that reproduces it."""
+    labels, effect = list(record["arms"]), f"{100 * record['effect']:g} %"
+    single = operators(record)
+    cells = list(dict.fromkeys(cell for arm in record["arms"].values() for cell in _by_cell(arm)))
+    lines = [
+        f"**{_sentence(record)}**",
+        "",
+        f"Median time a call, and each build against the one before it ({effect} worth knowing); {record['created']}.",
+        "",
+        *_table(record, labels, [cell for cell in cells if cell not in single]),
+        "",
+        *_operators(record, labels, [cell for cell in cells if cell in single]),
+        *_steps(record, single),
+        *_kernels(record),
+        *_drift(record),
+        *(f"* {inline(b['label'])} could not be used: {inline(b['reason'])}" for b in record["builds"] if b["reason"]),
+        *(f"* {inline(note)}" for note in record["notes"]),
+        "",
+        *_environment(record, labels),
+        "",
+        "Reproduce:",
+        "",
+        "```",
+        record["command"],
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(record: Record) -> str:
+    """The headline, with names of cases as code."""
+    names = sorted({verdict["case"] for verdict in record["verdicts"]}, key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, names))})", record["headline"]) if names else [record["headline"]]
+    return "".join(_code(part) if part in names else _spaced(part) for part in parts)
+
+
+def _spaced(text: str) -> str:
+    """`text` on one line, with the blanks around it."""
+    return f"{' ' * text.startswith(' ')}{inline(text)}{' ' * text.endswith(' ')}"
+
+
+def _code(text: str) -> str:
+    """`text` as code, on one line, also in a table."""
+    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def _table(record: Record, labels: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    rows = {label: _by_cell(arm) for label, arm in record["arms"].items()}
+    steps = {(cell_of(verdict), verdict["new"]): verdict for verdict in record["verdicts"]}
+    lines = [f"| case | mode | {' | '.join(map(inline, labels))} |", "|---|---|" + "---|" * len(labels)]
+    for cell in cells:
+        entries = [_entry(rows[label].get(cell, []), steps.get((cell, label))) for label in labels]
+        lines.append(f"| {_code(cell[0])} | {cell[2]} | {' | '.join(entries)} |")
+    return lines
+
+
+def _operators(record: Record, labels: Sequence[str], single: Sequence[Cell]) -> list[str]:
+    """The table of single operators, folded up where Markdown can be."""
+    if not single:
+        return []
+    return [f"<details><summary>{len(single)} single operators</summary>", "", *_table(record, labels, single), "",
+            "</details>", ""]  # fmt: skip
+
+
+def _by_cell(record: Record) -> dict[Cell, list[Measurement]]:
+    found: dict[Cell, list[Measurement]] = {}
+    for row in measurements(record):
+        found.setdefault((row.case, str(row.params["device"]), str(row.params["mode"])), []).append(row)
+    return found
+
+
+def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> str:
+    """One cell of one build: its time, and the step to it."""
+    reasons = [row.invalid for row in rows if row.invalid]
+    if not rows or reasons:
+        return f"INVALID: {inline(reasons[0])}" if reasons else "not measured"
+    time = seconds(statistics.median(row.value for row in rows))
+    return f"{time}, {said(verdict)}" if verdict else time
+
+
+def _steps(record: Record, single: Container[Cell]) -> list[str]:
+    """A line for each step that has a name, by build; those of single operators have theirs in the table."""
+    steps = [step for step in record["steps"] if cell_of(step) not in single]
+    if not steps:
+        return ["No step made a case slower or faster.", ""]
+    named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
+    return ["Steps, with their intervals:", "", *named, ""]
+
+
+def _kernels(record: Record) -> list[str]:
+    """The kernels that were exchanged at each step, those that changed the time of a run most."""
+    changes = (record.get("kernels") or {"changes": []})["changes"]
+    if not changes:
+        return []
+    ordered = sorted(changes, key=lambda each: -abs(each["seconds"][1] - each["seconds"][0]))
+    lines = [
+        f"* {inline(c['step'][1])}: {_code(c['case'])}: {inline(c['primitive'])} {inline(c['direction'])} by "
+        f"{_code(c['new'])}, was {_code(c['old'])} (a run {seconds(c['seconds'][1])}, was {seconds(c['seconds'][0])})"
+        for c in ordered[:MOST_KERNELS]
+    ]
+    return [f"Kernels that were exchanged, {len(lines)} of {len(changes)}:", "", *lines, ""]
+
+
+def _drift(record: Record) -> list[str]:
+    """What the steps did to the numbers: a line for each that did something."""
+    changes = [number for number in record["numbers"] if number["label"] != "identical"]
+    if not changes:
+        return ["Outputs for the same inputs: every bit is the same in all builds.", ""]
+    lines = [
+        f"* {inline(n['new'])}: {_code(n['case'])} in {n['mode']} mode: {n['label']}, {inline(n['why'])}"
+        for n in changes
+    ]
+    return ["Outputs for the same inputs, where a bit or more differs from the build before:", "", *lines, ""]
+
+
+def _environment(record: Record, labels: Sequence[str]) -> list[str]:
+    arms = [record["arms"][label]["environment"] for label in labels]
+    shared = [f"{key} {arms[-1].get(key, 'absent')}" for key in MACHINE]
+    apart = [key for key in differing(arms) if key not in CODE_KEYS]
+    lines = [f"Measured on: {inline(', '.join(map(str, shared)))}.", ""]
+    for key in apart:
+        if [str(arm.get(key)) for arm in arms] == list(labels):
+            continue  # the builds are called after it
+        values = (f"{label} {arm.get(key, 'absent')}" for label, arm in zip(labels, arms, strict=True))
+        lines.append(f"* {inline(key)} differs: {inline('; '.join(values))}")
+    return lines
+
+
+def differing(environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that do not have one value in all of `environments`, sorted."""
+    keys = {key for each in environments for key in each}
+    return sorted(key for key in keys if len({str(each.get(key, "absent")) for each in environments}) > 1)

@@ -1,0 +1,171 @@
+"""What a sweep found, in words: each step by name, and one sentence about the newest build.
+
+A step's size is that of the time a call takes. "12 % slower" is a ratio new over old of 1.12, "12 % faster" one of 0.88
+(an eighth of the old time saved), and from a factor of two on the factor is said. An interval narrower than two per
+cent is worth a decimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.formats import number
+from benchmarks.measurement import Record
+
+Cell = tuple[str, str, str]
+"""Case, device, mode."""
+
+NAMED = ("slower", "faster")
+"""Labels that make a step worth its name."""
+
+
+def cell_of(entry: Mapping[str, Any]) -> Cell:
+    """The cell of a verdict, which has it in "params", or of a number."""
+    place = entry.get("params", entry)
+    return (str(entry["case"]), str(place["device"]), str(place["mode"]))
+
+
+def operators(record: Record) -> set[Cell]:
+    """The cells of single operators, where whole cases were measured as well: they explain those.
+
+    Their speed is not judged. Each statement is wrong once in a hundred times, and a net has half a hundred operators:
+    every other sweep would raise an alarm about nothing. What became of their numbers is not a matter of chance.
+    """
+    units = {cell_of(row): row["unit"] for arm in record["arms"].values() for row in arm["measurements"]}
+    found = {cell for cell, unit in units.items() if unit == "calls"}
+    return found if len(found) < len(units) else set()
+
+
+def change(ratio: float, interval: Sequence[float]) -> str:
+    """A `ratio` of times, new over old, with its interval: "12 % slower (10 … 14)"."""
+    low, high = interval
+    if ratio >= 2:
+        return f"{number(ratio)} times as long ({number(low)} … {number(high)})"
+    if ratio <= 0.5:
+        return f"{number(1 / ratio)} times as fast ({number(1 / high)} … {number(1 / low)})"
+    shares = (ratio - 1, low - 1, high - 1) if ratio >= 1 else (1 - ratio, 1 - high, 1 - low)
+    decimals = 0 if shares[0] >= 0.0995 and shares[2] - shares[1] >= 0.02 else 1
+    middle, *bounds = (f"{100 * share:.{decimals}f}" for share in shares)
+    return f"{middle} % {'slower' if ratio >= 1 else 'faster'} ({bounds[0]} … {bounds[1]})"
+
+
+def said(verdict: Mapping[str, Any]) -> str:
+    """What a step did to the speed of its cell, in a few words."""
+    label = verdict["label"]
+    if label == "incomparable":
+        return "not compared"
+    if verdict["ratio"] is None:
+        return "undecided"
+    if label in NAMED:
+        return change(verdict["ratio"], verdict["interval"])
+    low, high = (f"{100 * (bound - 1):+.1f}" for bound in verdict["interval"])
+    return f"{'as fast' if label == 'equivalent' else 'undecided'} ({low} … {high} %)"
+
+
+def named_steps(verdicts: Sequence[Record]) -> list[Record]:
+    """The steps that made a cell slower or faster, by the name of the build they came with, in the verdicts' order."""
+    return [
+        {
+            "build": verdict["new"], "before": verdict["old"], "case": verdict["case"],
+            "device": verdict["params"]["device"], "mode": verdict["params"]["mode"], "label": verdict["label"],
+            "change": said(verdict),
+        }
+        for verdict in verdicts
+        if verdict["label"] in NAMED
+    ]  # fmt: skip
+
+
+def newest(record: Record) -> tuple[str, str]:
+    """The labels of the last two builds that were measured, the older first."""
+    labels = list(record["arms"])
+    return labels[-2], labels[-1]
+
+
+def unusable(record: Record) -> Record | None:
+    """The newest build, if it could not be used: then nothing is known of what the sweep is about."""
+    last: Record = record["builds"][-1]
+    return last if last["reason"] else None
+
+
+def headline(record: Record) -> str:
+    """What the newest build does, in one sentence; in a second one before it, if it could not be used."""
+    old, new = newest(record)
+    verdicts = [verdict for verdict in record["verdicts"] if verdict["new"] == new]
+    single = operators(record)
+    whole = [verdict for verdict in verdicts if cell_of(verdict) not in single]
+    numbers = [number_["label"] for number_ in record["numbers"] if number_["new"] == new]
+    last = unusable(record)
+    prefix = f"{_called(last)} could not be used. " if last else ""
+    if not whole:
+        return f"{prefix}Nothing was measured of {new}."
+    build = next((b for b in record["builds"] if b["label"] == new), {"label": new, "mindspore": None})
+    speed = f"{_called(build)} is {_speed(whole, old, record['effect'])}"
+    parts = [speed, *_operators([v["label"] for v in verdicts if cell_of(v) in single]), _outputs(numbers)]
+    return f"{prefix}{'; '.join(parts)}."
+
+
+def _operators(labels: Sequence[str]) -> list[str]:
+    """How many single operators took a named step, as a clause."""
+    clauses = [f"{labels.count(label)} {label}" for label in NAMED if label in labels]
+    told = f"{_listed(clauses)}" if clauses else "none slower or faster"
+    return [f"of {len(labels)} single operators {told}"] if labels else []
+
+
+def _called(build: Mapping[str, Any]) -> str:
+    label, version = build["label"], build["mindspore"]
+    return f"MindSpore {label}" if version in (None, label) else f"{label} (MindSpore {version})"
+
+
+def _speed(verdicts: Sequence[Record], old: str, effect: float) -> str:
+    """What becomes of "It is …": one clause for each label that occurs, the worst first."""
+    groups = {label: [v for v in verdicts if v["label"] == label] for label in CLAUSES}
+    if len(groups["equivalent"]) == len(verdicts):
+        return f"as fast as {old} in {_all(len(verdicts))} (within {100 * effect:g} %)"
+    clauses: list[str] = []
+    for label, (word, joint) in CLAUSES.items():
+        count = len(groups[label])
+        where = f" in {count}" if clauses else f" {joint} {old} in {count} of {_cases(len(verdicts))}"
+        clauses += [f"{word}{where}{_extreme(label, groups[label])}"] if count else []
+    return _listed(clauses)
+
+
+CLAUSES = {
+    "slower": ("slower", "than"),
+    "faster": ("faster", "than"),
+    "equivalent": ("as fast", "as"),
+    "inconclusive": ("undecided", "against"),
+    "incomparable": ("not compared", "with"),
+}
+"""Label to what becomes of "It is …", and of the build before it."""
+
+
+def _extreme(label: str, found: Sequence[Record]) -> str:
+    """The largest of the named steps with its case."""
+    if label not in NAMED:
+        return ""
+    largest = (max if label == "slower" else min)(found, key=lambda verdict: float(verdict["ratio"]))
+    most = "most in " if len(found) > 1 else ""
+    return f" ({most}{largest['case']} in {largest['params']['mode']} mode: {said(largest)})"
+
+
+def _outputs(labels: Sequence[str]) -> str:
+    """What became of the numbers, as the second half of the sentence."""
+    if labels and set(labels) == {"identical"}:
+        return "every bit of its outputs is the same"
+    words = {"changed": "changed", "rounding": "differ by rounding", "incomparable": "could not be compared",
+             "identical": "are the same to the bit"}  # fmt: skip
+    clauses = [f"{word} in {labels.count(label)}" for label, word in words.items() if label in labels]
+    return f"its outputs {_listed(clauses)}" if clauses else "its outputs were not compared"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _all(count: int) -> str:
+    return "the one case" if count == 1 else f"all {count} cases"
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"

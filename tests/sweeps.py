@@ -1,0 +1,160 @@
+"""Sweeps over builds, made up: the real `versions.sweep` over records that no worker measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import duel, implementations, versions, versions_builds
+from benchmarks.arms import Arm
+from benchmarks.builds import Build
+from benchmarks.cases import Case, select
+from benchmarks.implementations import Kernels
+from benchmarks.onednn import Choice, Primitive
+from benchmarks.versions import Question
+
+Record = dict[str, Any]
+Times = Mapping[tuple[str, str], float | None]
+"""Case and mode to seconds a call; None for a number that the gate refused."""
+
+FORWARD, STEP = "unet_forward[digits,b64]", "training_step[digits,b64]"
+COMMAND = "ddpm-bench versions 2.8.0 2.9.0 2.10.0"
+ENVIRONMENT = {
+    "code": "c0de", "cpu": "a processor", "cores_usable": 2, "system": "Linux 6.1", "python": "CPython 3.11.2",
+    "numpy": "1.26.4", "host": "a",
+}  # fmt: skip
+OUTPUT = np.random.default_rng(0).standard_normal((4, 32)).astype(np.float32)
+
+
+def rounded(output: NDArray[np.float32] = OUTPUT) -> NDArray[np.float32]:
+    """Another order of the same sums: some entries move to a neighbour, this way or that."""
+    moved = np.random.default_rng(1).choice(np.array([-9, 0, 9], np.float32), output.shape)
+    return np.where(moved != 0, np.nextafter(output, moved), output)
+
+
+def arm(
+    label: str, times: Times, *, processes: int = 8, rounds: int = 12, noise: float = 0.002, **environment: Any
+) -> Record:
+    """A bench record of one build, its processes as far apart as `noise` says."""
+    random = np.random.default_rng(len(label) * 1000 + sum(map(ord, label)))
+    rows = [
+        {
+            "case": case, "params": {"device": "CPU", "mode": mode, "tuning": "stock", "rounds": rounds}, "process": i,
+            "seconds": [] if seconds is None else list(seconds * np.exp(random.normal(0, noise)) * np.ones(rounds)),
+            "first_call_seconds": 1.0, "flops": None, "peak_rss_bytes": None, "cpu_over_wall": None, "work": 64,
+            "unit": "calls" if case.startswith("conv") else "images", "import_seconds": 1.0, "interleaved": True,
+            "proof": {} if seconds is None else {"gate": {"error": 1e-6, "allowed": 1e-5}},
+            "invalid": "the output is off by 3" if seconds is None else None,
+        }
+        for (case, mode), seconds in times.items()
+        for i in range(processes)
+    ]  # fmt: skip
+    return {
+        "schema": 1, "kind": "bench", "created": "2025-01-01T00:00:00+00:00", "session": "s", "arm": label,
+        "measurements": rows, "notes": [], "environment": {**ENVIRONMENT, "mindspore": label, **environment},
+    }  # fmt: skip
+
+
+def layers(case: str, mode: str, seconds: Mapping[str, float]) -> list[Record]:
+    """Two layers of each kind, whose seconds are those of both together."""
+    return [
+        {"case": case, "device": "CPU", "mode": mode, "tuning": "stock", "layer": f"{kind}.{i}", "kind": kind,
+         "seconds": [value / 2] * 3}
+        for kind, value in seconds.items()
+        for i in range(2)
+    ]  # fmt: skip
+
+
+def sweep(
+    arms: Mapping[str, Record],
+    *,
+    outputs: Mapping[str, NDArray[Any]] | None = None,
+    broken: Mapping[str, str] | None = None,
+    **keeping: Any,
+) -> Record:
+    """The versions record of these `arms`; `outputs` of those that differ; `broken`: newest builds, with reasons."""
+
+    def fight(bout: duel.Bout, *, on_outputs: Any, **_: Any) -> Mapping[str, Record]:
+        for label, record in arms.items():
+            for row in record["measurements"]:
+                cell = (row["case"], "CPU", row["params"]["mode"])
+                on_outputs(label, cell, [] if row["invalid"] else [(outputs or {}).get(label, OUTPUT)])
+        return arms
+
+    def contents(python: Path) -> versions_builds.Contents:
+        name = python.name
+        return versions_builds.Contents(
+            "p", {"libdnnl": f"libdnnl.so.{2 if name < '2.9' and '2.10' not in name else 3} Rl2J"}
+        )
+
+    builds = [
+        Build(label, Path("/opt") / label, str(record["environment"]["mindspore"])) for label, record in arms.items()
+    ]
+    builds += [Build(label, None, label, reason) for label, reason in (broken or {}).items()]
+    question = Question(((select(FORWARD)[0], "graph"),), pairs=8)
+    with (
+        mock.patch.object(duel, "fight", fight),
+        mock.patch.object(versions, "contents", contents),
+        mock.patch.object(implementations, "ask", asked),
+    ):
+        found = versions.sweep(builds, question, reference="m:f", keeping=versions.Keeping(**keeping))
+    return {**found, "command": COMMAND}
+
+
+def asked(arm: Arm, cases: Sequence[Case], **_: Any) -> Kernels:
+    """What a build says of its kernels: from 2.9.0 on the convolution is another one; the nightly says nothing."""
+    if arm.label.startswith("nightly"):
+        return Kernels(None, {}, "asking for kernels ended with exit code 1")
+    kernel, seconds = ("ref:any", 1.2) if arm.label >= "2.9" or arm.label == "2.10.0" else ("gemm:jit", 0.01)
+    return Kernels("oneDNN", {cases[0].id: {Primitive("convolution", "forward", "mb64"): Choice(kernel, 2, seconds)}})
+
+
+def steady(labels: Sequence[str] = ("2.9.0", "2.10.0"), **changes: Times) -> dict[str, Record]:
+    """Builds that are all alike in two cases and modes."""
+    return {label: arm(label, times()) for label in labels}
+
+
+def times(forward: float | None = 0.034, step: float | None = 0.21, pynative: float | None = 0.08) -> Times:
+    """Two cases, the forward pass in both modes."""
+    return {(FORWARD, "graph"): forward, (FORWARD, "pynative"): pynative, (STEP, "graph"): step}
+
+
+def with_operators(labels: Sequence[str], *, nets: int = 4, operators: int = 60, **size: Any) -> dict[str, Record]:
+    """As many as a sweep over two networks has, in both modes; every third convolution is 10 % faster in 2.10.0."""
+
+    def seconds(label: str, i: int) -> float:
+        return 0.01 * (1 + i) * (0.9 if label == "2.10.0" and i % 3 == 0 else 1.0)
+
+    def cells(label: str) -> Times:
+        whole = {(f"unet_forward[digits,b{i}]", mode): 0.1 for i in range(nets) for mode in ("graph", "pynative")}
+        single = {
+            (f"conv3x3[digits,b64,{i}-{i}@8]", mode): seconds(label, i)
+            for i in range(operators)
+            for mode in ("graph", "pynative")
+        }
+        return {**whole, **single}
+
+    return {label: arm(label, cells(label), **size) for label in labels}
+
+
+def eventful() -> Record:
+    """Everything at once: a hundredfold slower build, a faster one, an invalid one, numbers of every kind, layers."""
+    arms = {
+        "2.7.0": arm("2.7.0", times()),
+        "2.7.1.post1": arm("2.7.1.post1", times(step=0.205)),
+        "2.8.0": arm("2.8.0", times(), noise=0.02),
+        "2.9.0": arm("2.9.0", times(3.4, 5.1, 3.6)),
+        "2.10.0": arm("2.10.0", times(2.99, None, 3.61)),
+        "nightly-of-today-and-more": arm("nightly-of-today-and-more", times(3.3, 0.3, 3.62)),
+    }
+    arms["2.8.0"]["layers"] = layers(FORWARD, "graph", {"conv3x3": 0.020, "group_norm": 0.009, "linear": 0.003})
+    arms["2.9.0"]["layers"] = layers(FORWARD, "graph", {"conv3x3": 3.3, "group_norm": 0.0085, "linear": 0.003})
+    outputs = {"2.9.0": rounded(), "2.10.0": rounded() * np.float32(1.001), "nightly-of-today-and-more": OUTPUT}
+    return sweep(
+        arms, outputs=outputs, broken={"2.11.0": "cannot be installed: there is no version of mindspore==2.11.0"}
+    )
