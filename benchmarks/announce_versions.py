@@ -7,10 +7,11 @@
 | faster                             | passed  | ::notice  |
 | equivalent; identical, or rounding | passed  | nothing   |
 
-A step is both; the line that stands higher counts, and the message says all that put it there. Of single operators only
-the numbers count (`versions_words.operators`). Other than in a
-comparison of two checkouts (`announce.py`), what could not be compared is skipped: a build that has no number for a
-case is what a sweep is there to show. Older steps are told as the newest one is; the exit code is about the newest.
+A build under which a check of the DDPM does not pass is a failure too, a test a build; one that could not be judged is
+skipped. A step is both; the line that stands higher counts, and the message says all that put it there. Of single
+operators only the numbers count (`versions_words.operators`). Other than in a comparison of two checkouts
+(`announce.py`), what could not be compared is skipped: a build that has no number for a case is what a sweep is there
+to show. Older steps are told as the newest one is; the exit code is about the newest.
 """
 
 from __future__ import annotations
@@ -48,12 +49,28 @@ def junit(record: Record) -> str:
         for step in _steps(record)
         for status, message in [_status(step)]
     ]
-    return announce.document("versions", str(record["created"]), tests)
+    gates = [
+        announce.test("versions", f"the DDPM under {gate['build']}", {}, _gate(gate))
+        for gate in record.get("gates", ())
+    ]
+    return announce.document("versions", str(record["created"]), [*gates, *tests])
+
+
+def _gate(gate: Record) -> tuple[str, str] | None:
+    """What a build's gate is in JUnit, and why; None for a pass."""
+    if gate["reason"]:
+        return "skipped", str(gate["reason"])
+    if gate["passed"] < gate["findings"]:
+        return "failure", f"{gate['passed']} of {gate['findings']} checks pass; not {', '.join(gate['failed'])}"
+    return None
 
 
 def github(record: Record) -> list[str]:
     """A versions record as annotation lines of a GitHub workflow, one for each step that wants to be seen."""
-    lines = []
+    judged = [(gate, _gate(gate)) for gate in record.get("gates", ())]
+    lines = [
+        announce.annotation(KINDS[bad[0]], f"the DDPM under {gate['build']}", bad[1]) for gate, bad in judged if bad
+    ]
     for step in _steps(record):
         status, message = _status(step)
         if status:

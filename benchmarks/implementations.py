@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from pathlib import Path
 from benchmarks import onednn
 from benchmarks.arms import Arm
 from benchmarks.cases import Case
+from benchmarks.errand import ErrandError, errand
 from benchmarks.measurement import Record
 from benchmarks.onednn import Choice, Primitive, Switch
 from benchmarks.talking import CASE, FAILED
-from benchmarks.worker import worker_variables
 
 TALKING_SECONDS = 600.0
 """A worker that talks for longer is stopped: two calls of each case take less than timing them."""
@@ -45,19 +44,16 @@ def ask(arm: Arm, cases: Sequence[Case], *, device: str, mode: str, variables: M
     content = {
         "device": device, "mode": mode, "tuning": arm.tuning, "cases": [dataclasses.asdict(case) for case in cases],
     }  # fmt: skip
-    settings = worker_variables(variables, {**arm.variables, **onednn.VARIABLES}, code=arm.code)
-    with tempfile.TemporaryDirectory(prefix="ddpm-bench-") as folder:
-        (Path(folder) / "job.json").write_text(json.dumps(content), encoding="utf-8")
-        command = [arm.python, "-m", "benchmarks.talking", "job.json"]
+    with tempfile.TemporaryDirectory(prefix="ddpm-bench-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
         try:
-            done = subprocess.run(  # noqa: S603 - an interpreter with our own arguments
-                command, cwd=folder, env=settings, capture_output=True, text=True, errors="replace",
-                timeout=TALKING_SECONDS, check=False,
+            done = errand(
+                arm, ["-m", "benchmarks.talking", "job.json"], folder=folder, variables=variables,
+                extra=onednn.VARIABLES, seconds=TALKING_SECONDS,
             )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return Kernels(None, {}, f"asking for kernels took longer than {TALKING_SECONDS:.0f} s")
-        except OSError as error:
-            return Kernels(None, {}, f"asking for kernels could not be started: {error.strerror}")
+        except ErrandError as error:
+            return Kernels(None, {}, f"asking for kernels {error}")
     return heard(done.stdout.splitlines(), done.returncode)
 
 

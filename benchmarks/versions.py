@@ -15,6 +15,7 @@ The record, as JSON:
      "command": what reproduces it, from who asked,
      "attribution": [those of attribution.py, with "step": [old, new]], where layers were timed,
      "kernels": {"said", "changes"}, see versions_kernels.py,
+     "gates": [the fields of versions_gate.Gate], where builds were judged,
      "notes": [sentences]}
 
 A sweep that is given a store goes on where an interrupted one of the same question ended (`versions_store.py`).
@@ -31,7 +32,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attribution, drift, duel, environment, history, versions_kernels, versions_store
+from benchmarks import attribution, drift, duel, environment, history, versions_gate, versions_kernels, versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Build, Tell
 from benchmarks.cases import Case
@@ -59,7 +60,9 @@ class Question:
     pairs: int | None = None
     """None for as many as the verdicts need"""
     budget: float | None = None
-    """seconds; None for as long as it takes"""
+    """seconds of measuring; None for as long as it takes"""
+    verify: bool = True
+    """whether every build has the judge's gate run under it, too"""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,12 @@ def sweep(
             ),
             "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
         }  # fmt: skip
+        if question.verify:
+            modes = {mode for _, mode in question.picks}
+            found["gates"] = versions_gate.gates(
+                bout.arms, mode="both" if len(modes) > 1 else modes.pop(), store=keeping.store,
+                session=outputs.session, tell=keeping.tell,
+            )  # fmt: skip
     divided = _attributions(records)
     found |= {"attribution": divided} if divided else {}
     return {**found, "steps": named_steps(found["verdicts"]), "headline": headline(found)}
@@ -228,17 +237,21 @@ def _attributions(records: Mapping[str, Record]) -> list[Record]:
 
 
 def exit_code(record: Record) -> int:
-    """1 when in any case the newest build is slower than the one before it, or its numbers changed beyond rounding.
+    """1 when the newest build is slower than the one before it in any case, changed numbers, or fails a check.
 
-    Otherwise 3 when either is not decided, or when the newest that was asked for could not be used; else 0. The speed
-    of single operators explains and does not count (`versions_words.operators`); their numbers do.
+    Numbers count as changed beyond rounding only; checks are the judge's, run under the build. Otherwise 3 when any of
+    that is not decided, or when the newest that was asked for could not be used; else 0. The speed of single operators
+    explains and does not count (`versions_words.operators`); their numbers do.
     """
     _, new = newest(record)
     single = operators(record)
+    gates = {gate["build"]: gate for gate in record.get("gates", ())}
+    if gates and not gates[new]["reason"] and gates[new]["failed"]:
+        return 1
     labels = {v["label"] for v in record["verdicts"] if v["new"] == new and cell_of(v) not in single}
     numbers = {number["label"] for number in record["numbers"] if number["new"] == new}
     if "slower" in labels or "changed" in numbers:
         return 1
-    if unusable(record) or "incomparable" in numbers or not numbers:
+    if unusable(record) or "incomparable" in numbers or not numbers or (gates and gates[new]["reason"]):
         return 3
     return 0 if labels and labels <= {"equivalent", "faster"} else 3

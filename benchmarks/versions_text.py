@@ -33,6 +33,7 @@ def markdown(record: Record) -> str:
         "",
         *_table(record, labels, [cell for cell in cells if cell not in single]),
         "",
+        *_gates(record),
         *_operators(record, labels, [cell for cell in cells if cell in single]),
         *_steps(record, single),
         *_kernels(record),
@@ -109,6 +110,22 @@ def _steps(record: Record, single: Container[Cell]) -> list[str]:
         return ["No step made a case slower or faster.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
     return ["Steps, with their intervals:", "", *named, ""]
+
+
+def _gates(record: Record) -> list[str]:
+    """Whether the DDPM is right under each build; one line where it is under all."""
+    gates = record.get("gates", [])
+    bad = [gate for gate in gates if gate["reason"] or gate["passed"] < gate["findings"]]
+    if not bad:
+        return [f"The DDPM passes all of its {gates[0]['findings']} checks under every build.", ""] if gates else []
+    lines = [f"* {inline(gate['build'])}: {_gate(gate)}" for gate in bad]
+    return ["The DDPM, judged under each build; under the others all checks pass:", "", *lines, ""]
+
+
+def _gate(gate: Mapping[str, Any]) -> str:
+    if gate["reason"]:
+        return f"UNVERIFIED, {inline(gate['reason'])}"
+    return f"{gate['passed']} of {gate['findings']} checks pass; not {inline(', '.join(gate['failed']))}"
 
 
 def _kernels(record: Record) -> list[str]:

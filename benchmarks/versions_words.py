@@ -89,7 +89,7 @@ def unusable(record: Record) -> Record | None:
 
 
 def headline(record: Record) -> str:
-    """What the newest build does, in one sentence; in a second one before it, if it could not be used."""
+    """What the newest build does, in one sentence; in others before it, if it could not be used or computes wrongly."""
     old, new = newest(record)
     verdicts = [verdict for verdict in record["verdicts"] if verdict["new"] == new]
     single = operators(record)
@@ -97,12 +97,23 @@ def headline(record: Record) -> str:
     numbers = [number_["label"] for number_ in record["numbers"] if number_["new"] == new]
     last = unusable(record)
     prefix = f"{_called(last)} could not be used. " if last else ""
+    build = next((b for b in record["builds"] if b["label"] == new), {"label": new, "mindspore": None})
+    prefix += _wrong(record, build)
     if not whole:
         return f"{prefix}Nothing was measured of {new}."
-    build = next((b for b in record["builds"] if b["label"] == new), {"label": new, "mindspore": None})
     speed = f"{_called(build)} is {_speed(whole, old, record['effect'])}"
     parts = [speed, *_operators([v["label"] for v in verdicts if cell_of(v) in single]), _outputs(numbers)]
     return f"{prefix}{'; '.join(parts)}."
+
+
+def _wrong(record: Record, build: Mapping[str, Any]) -> str:
+    """A sentence if the DDPM does not pass its checks under the `build`, or was not judged where others were."""
+    gate = next((gate for gate in record.get("gates", ()) if gate["build"] == build["label"]), None)
+    if gate is None or (not gate["reason"] and gate["passed"] == gate["findings"]):
+        return ""
+    if gate["reason"]:
+        return f"UNVERIFIED under {_called(build)}: {gate['reason']}. "
+    return f"WRONG under {_called(build)}: {gate['findings'] - gate['passed']} of {gate['findings']} checks fail. "
 
 
 def _operators(labels: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
 @click.option(
     "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
 )
+@click.option("--verify/--no-verify", default=True, help="Judge the DDPM under every build, too.")
 @click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
@@ -43,6 +44,7 @@ def versions(
     only: str,
     mode: str,
     layers: bool,
+    verify: bool,
     pairs: int | None,
     effect: float,
     budget: float | None,
@@ -69,14 +71,13 @@ def versions(
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
     picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
-    question = sweeping.Question(picks, effect, pairs, budget)
+    question = sweeping.Question(picks, effect, pairs, budget, verify)
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
         builds = prepared(releases, named)
         with progressing("comparing builds") as on_progress:
             found = sweeping.sweep(builds, question, reference=REFERENCE, keeping=keeping, on_progress=on_progress)
-        command = reproducing(releases, named, question, only, mode)
-        record = {**found, "command": command if layers else f"{command} --no-layers"}
+        record = {**found, "command": reproducing(releases, named, question, only, mode, layers=layers)}
         write_record(folder / "versions.json", record)
         report.write(folder / "versions.html", versions_page.html(record))
         report.write(folder / "versions.md", versions_text.markdown(record))
@@ -107,10 +108,14 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
     return [*ours, *(builds.named(label, Path(path)) for label, _, path in pairs)]
 
 
-def reproducing(releases: tuple[str, ...], named: tuple[str, ...], question: Question, only: str, mode: str) -> str:
+def reproducing(
+    releases: tuple[str, ...], named: tuple[str, ...], question: Question, only: str, mode: str, *, layers: bool
+) -> str:
     """The command to give to somebody else; where they have the interpreters that were named is theirs to say."""
     own = [f"--python={text.partition('=')[0]}=PATH" for text in named]
     asked = [*releases, *own, "--only", only, "--mode", mode, "--effect", f"{question.effect:g}"]
     asked += ["--pairs", str(question.pairs)] if question.pairs else []
+    asked += [] if layers else ["--no-layers"]
+    asked += [] if question.verify else ["--no-verify"]
     asked += ["--budget", f"{question.budget:g}"] if question.budget else []
     return shlex.join(["ddpm-bench", "versions", *asked])
