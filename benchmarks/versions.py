@@ -15,6 +15,7 @@ The record, as JSON:
      "command": what reproduces it, from who asked,
      "attribution": [those of attribution.py, with "step": [old, new]], where layers were timed,
      "kernels": {"said", "changes"}, see versions_kernels.py,
+     "remedies": [those of versions_remedies.py], where a step made a build slower,
      "gates": [the fields of versions_gate.Gate], where builds were judged,
      "notes": [sentences]}
 
@@ -27,12 +28,23 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attribution, drift, duel, environment, history, versions_gate, versions_kernels, versions_store
+from benchmarks import (
+    attribution,
+    drift,
+    duel,
+    environment,
+    history,
+    versions_gate,
+    versions_kernels,
+    versions_remedies,
+    versions_store,
+)
 from benchmarks.arms import Arm
 from benchmarks.builds import Build, Tell
 from benchmarks.cases import Case
@@ -41,6 +53,7 @@ from benchmarks.looks import LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
+from benchmarks.versions_remedies import Judge, Remedies
 from benchmarks.versions_words import cell_of, headline, named_steps, newest, operators, unusable
 
 STUDIED = ("mindspore",)
@@ -63,6 +76,8 @@ class Question:
     """seconds of measuring; None for as long as it takes"""
     verify: bool = True
     """whether every build has the judge's gate run under it, too"""
+    remedies: Remedies = field(default_factory=dict)
+    """what to try on builds that a step made slower"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,8 @@ def sweep(
     held = {build.label: contents(Path(str(build.python))) for build in usable}
     bout = _bout(usable, held, question)
     with versions_store.claimed(keeping.store) if keeping.store else contextlib.nullcontext():
-        records, outputs = _measured(bout, question, reference, keeping, on_progress)
+        judge = partial(_verdicts, question=question)
+        records, outputs = _measured(bout, judge, reference, keeping, on_progress)
         found: Record = {
             "schema": SCHEMA,
             "kind": "versions",
@@ -123,6 +139,15 @@ def sweep(
             ),
             "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
         }  # fmt: skip
+
+        def fight(trial: duel.Bout, judge: Judge) -> Mapping[str, Record]:
+            return _measured(trial, judge, reference, keeping, on_progress)[0]
+
+        trials = versions_remedies.trials(found, bout, question.remedies)
+        if trials:
+            found["remedies"] = versions_remedies.tried(
+                trials, fight, effect=question.effect, looks=question.pairs is None
+            )
         if question.verify:
             modes = {mode for _, mode in question.picks}
             found["gates"] = versions_gate.gates(
@@ -153,9 +178,9 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
 
 
 def _measured(
-    bout: duel.Bout, question: Question, reference: str, keeping: Keeping, on_progress: OnProgress | None
+    bout: duel.Bout, judge: Judge, reference: str, keeping: Keeping, on_progress: OnProgress | None
 ) -> tuple[dict[str, Record], versions_store.Outputs]:
-    """The record of each build, and the outputs of their first pairs."""
+    """The record of each arm, measured until `judge` finds its cells decided; and the outputs of the first pairs."""
     labels = [arm.label for arm in bout.arms]
     earlier = versions_store.begin(keeping.store, bout.plan, labels, again=keeping.again)
     outputs = versions_store.Outputs(keeping.store, earlier.session)
@@ -166,9 +191,7 @@ def _measured(
         )
 
     def undecided(records: Mapping[str, Record], cell: duel.Cell) -> bool:
-        return any(
-            verdict["label"] == "inconclusive" for verdict in _verdicts(records, question) if cell_of(verdict) == cell
-        )
+        return any(v["label"] == "inconclusive" for v in judge(records) if cell_of(v) == cell)
 
     def keep(fresh: Mapping[str, Record]) -> None:
         if keeping.store:

@@ -36,6 +36,7 @@ def markdown(record: Record) -> str:
         *_gates(record),
         *_operators(record, labels, [cell for cell in cells if cell in single]),
         *_steps(record, single),
+        *_remedies(record),
         *_kernels(record),
         *_drift(record),
         *(f"* {inline(b['label'])} could not be used: {inline(b['reason'])}" for b in record["builds"] if b["reason"]),
@@ -110,6 +111,16 @@ def _steps(record: Record, single: Container[Cell]) -> list[str]:
         return ["No step made a case slower or faster.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
     return ["Steps, with their intervals:", "", *named, ""]
+
+
+def _remedies(record: Record) -> list[str]:
+    """What the settings did that were tried on builds that became slower."""
+    lines = [
+        f"* {inline(tried['build'])} with {_code(tried['remedy'])}: {_code(tried['case'])} in {tried['mode']} mode is "
+        f"{said(tried)}"
+        for tried in record.get("remedies", ())
+    ]
+    return ["What would help:", "", *lines, ""] if lines else []
 
 
 def _gates(record: Record) -> list[str]:

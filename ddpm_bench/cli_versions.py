@@ -30,6 +30,7 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
     "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
 )
 @click.option("--verify/--no-verify", default=True, help="Judge the DDPM under every build, too.")
+@click.option("--remedies/--no-remedies", default=True, help="Try what is known to help on builds that became slower.")
 @click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
@@ -45,6 +46,7 @@ def versions(
     mode: str,
     layers: bool,
     verify: bool,
+    remedies: bool,
     pairs: int | None,
     effect: float,
     budget: float | None,
@@ -71,7 +73,7 @@ def versions(
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
     picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
-    question = sweeping.Question(picks, effect, pairs, budget, verify)
+    question = sweeping.Question(picks, effect, pairs, budget, verify, known_remedies() if remedies else {})
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
         builds = prepared(releases, named)
@@ -86,6 +88,13 @@ def versions(
     print(versions_text.markdown(record))
     print("\n".join([*(announce_versions.github(record) if github else ()), str(folder / "versions.html")]))
     return sweeping.exit_code(record)
+
+
+def known_remedies() -> dict[str, dict[str, str]]:
+    """What `doctor` knows to cure a slow build by, by the variables that say it."""
+    from ddpm_bench import remedy
+
+    return {f"{remedy.VARIABLE}={remedy.VALUE}": {remedy.VARIABLE: remedy.VALUE}}
 
 
 def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
@@ -117,5 +126,6 @@ def reproducing(
     asked += ["--pairs", str(question.pairs)] if question.pairs else []
     asked += [] if layers else ["--no-layers"]
     asked += [] if question.verify else ["--no-verify"]
+    asked += [] if question.remedies else ["--no-remedies"]
     asked += ["--budget", f"{question.budget:g}"] if question.budget else []
     return shlex.join(["ddpm-bench", "versions", *asked])

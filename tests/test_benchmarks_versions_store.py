@@ -18,7 +18,7 @@ import pytest
 from fake_worker import case
 from sweeps import OUTPUT, rounded
 
-from benchmarks import duel, history, versions, versions_builds, versions_store
+from benchmarks import duel, history, implementations, versions, versions_builds, versions_store
 from benchmarks.builds import Build
 from benchmarks.measurement import BenchmarkError, from_record, measurements
 from benchmarks.versions import Keeping, Question
@@ -68,6 +68,7 @@ class Pairs:
 def pairs(monkeypatch: pytest.MonkeyPatch) -> Pairs:
     fake = Pairs()
     monkeypatch.setattr(duel, "run_pair", fake)
+    monkeypatch.setattr(implementations, "ask", lambda *_, **__: implementations.Kernels("oneDNN", {}))
     monkeypatch.setattr(versions, "contents", lambda _: versions_builds.Contents("the packages"))
     monkeypatch.setattr(versions_store, "here", lambda: {"host": "a", "code": "c0de", "ddpm_bench": "1"})
     return fake
