@@ -19,7 +19,9 @@ The verdict, with every single statement at error rate `ALPHA`:
 
 * equivalent: the interval lies within ±log(1 + effect); this is two one-sided tests (Schuirmann 1987), the only way to
   say "no regression";
-* slower or faster: the interval excludes 0 (and reaches beyond the effect, or it would be equivalent);
+* slower or faster: the interval excludes 0 and its middle is nearer to the effect than to 0. An interval that excludes
+  0 by a hair and reaches beyond the effect is what bad luck looks like, and what a slowdown too small to matter does:
+  more processes tell;
 * inconclusive: neither, with the number of processes that would decide;
 * incomparable: environments or parameters differ, or a side has no number; each difference with both values.
 """
@@ -92,12 +94,12 @@ def _plain(value: object) -> object:
 def judge(estimate: Estimate, effect: float) -> str:
     """The label of an estimate: equivalent within ±`effect`, slower, faster or inconclusive."""
     low, high = estimate.interval
-    bound = math.log1p(effect)
+    bound, middle = math.log1p(effect), estimate.log_ratio
     if -bound < low and high < bound:
         return "equivalent"
-    if low > 0:
+    if low > 0 and middle >= bound / 2:
         return "slower"
-    return "faster" if high < 0 else "inconclusive"
+    return "faster" if high < 0 and middle <= -bound / 2 else "inconclusive"
 
 
 def compare_records(
@@ -257,7 +259,7 @@ def _why(label: str, interval: tuple[float, float], effect: float, estimate: Est
     if label in ("slower", "faster"):
         return f"{span} excludes 0"
     more = f"about {needed}" if needed else f"more than {MOST_PROCESSES}"
-    return (
-        f"{span} holds both 0 and {effect:.1%} or more either way: "
-        f"{more} processes an arm find such a slowdown with {POWER:.0%} chance"
-    )
+    excludes = interval[0] > 1 or interval[1] < 1
+    open_ = "excludes 0, but its middle is nearer to 0 than to" if excludes else "holds both 0 and"
+    either = "" if excludes else " or more either way"
+    return f"{span} {open_} {effect:.1%}{either}: {more} processes an arm find such a slowdown with {POWER:.0%} chance"

@@ -50,6 +50,11 @@ def student(values: Array, alpha: float) -> tuple[Array, Array]:
     return middle - half, middle + half
 
 
+def middles(values: Array, bounds: Bounds) -> Array:
+    """What the middle of each of (N, n) samples is, where `bounds` are its bounds."""
+    return np.median(intervals.walsh(values), axis=1) if bounds is signed_ranks else values.mean(axis=1)
+
+
 def one_arm(logs: Array, alpha: float, *, speeds: bool = True) -> tuple[Array, Array]:
     """Bounds of each of (N, n) arms as `intervals.one_arm` has them; without `speeds`, for memory alone."""
     count, mean = logs.shape[1], logs.mean(axis=1)
@@ -85,8 +90,10 @@ def decisions(
     used = np.full(trials, most)
     for look, part in spending.items():
         low, high = bounds(values[:, :look], part * ALPHA)
+        centre, half = middles(values[:, :look], bounds), math.log1p(EFFECT) / 2
         equivalent = (low > -math.log1p(EFFECT)) & (high < math.log1p(EFFECT))
-        new = np.select([equivalent, low > 0, high < 0], ["equivalent", "slower", "faster"], "inconclusive")
+        slower, faster = (low > 0) & (centre >= half), (high < 0) & (centre <= -half)
+        new = np.select([equivalent, slower, faster], ["equivalent", "slower", "faster"], "inconclusive")
         open_ = (labels == "inconclusive") & (new != "inconclusive")
         labels[open_], used[open_] = new[open_], look
     return list(labels), used

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks import compare, intervals
-from benchmarks.compare import compare_records, exit_code
-from benchmarks.estimate import ALPHA
+from benchmarks.compare import compare_records, exit_code, judge
+from benchmarks.estimate import ALPHA, Estimate
 from benchmarks.measurement import BenchmarkError
 
 
@@ -278,3 +278,13 @@ def test_damaged_verdict_is_noticed_by_the_schema(damage: dict[str, Any]) -> Non
     comparison = compare_records(record(arm(1.0)), record(arm(1.0, seed=1)))
     comparison["verdicts"][0].update(damage)
     assert list(jsonschema.Draft202012Validator(schema()).iter_errors(json.loads(json.dumps(comparison))))
+
+
+@pytest.mark.parametrize(
+    ("middle", "label"), [(0.014, "inconclusive"), (0.015, "slower"), (-0.014, "inconclusive"), (-0.015, "faster")]
+)
+def test_interval_that_excludes_0_by_a_hair_is_nearer_to_the_effect_or_undecided(middle: float, label: str) -> None:
+    """Between 0 and half of 3 % an interval this wide says neither that nothing happened nor that it matters."""
+    low, high = sorted((math.copysign(0.0001, middle), math.copysign(0.04, middle)))
+    estimate = Estimate(middle, 0.01, 7, 0.02, "paired", (8, 8), bounds=(low, high))
+    assert judge(estimate, 0.03) == label
