@@ -20,6 +20,10 @@ NAMED = ("slower", "faster")
 """Labels that make a step worth its name."""
 
 
+HOPELESS = 4.0
+"""An interval whose ends are further apart than this factor, of two or three workers, says nothing and is not shown."""
+
+
 def cell_of(entry: Mapping[str, Any]) -> Cell:
     """The cell of a verdict, which has it in "params", or of a number."""
     place = entry.get("params", entry)
@@ -59,7 +63,10 @@ def said(verdict: Mapping[str, Any]) -> str:
         return "undecided"
     if label in NAMED:
         return change(verdict["ratio"], verdict["interval"])
-    low, high = (f"{100 * (bound - 1):+.1f}" for bound in verdict["interval"])
+    bounds = verdict["interval"]
+    if label != "equivalent" and bounds[1] > HOPELESS * bounds[0]:
+        return "undecided"
+    low, high = (f"{100 * (bound - 1):+.1f}" for bound in bounds)
     return f"{'as fast' if label == 'equivalent' else 'undecided'} ({low} … {high} %)"
 
 

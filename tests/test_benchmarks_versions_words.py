@@ -89,3 +89,10 @@ def test_single_operators_are_counted_apart() -> None:
         "MindSpore 2.10.0 is as fast as 2.9.0 in all 2 cases (within 3 %); of 8 single operators 4 faster; "
         "every bit of its outputs is the same."
     )
+
+
+def test_interval_that_says_nothing_is_not_shown() -> None:
+    """Of two pairs Student's interval spans powers of ten."""
+    wide = {"label": "inconclusive", "ratio": 1.2, "interval": [1e-3, 1e7]}
+    assert said(wide) == "undecided"
+    assert said({**wide, "interval": [0.8, 1.9]}) == "undecided (-20.0 … +90.0 %)"
