@@ -30,11 +30,11 @@ import math
 import os
 import statistics
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SCHEMA = 1
 """Number of the layout above; a file with any other is refused."""
@@ -262,13 +262,16 @@ def read_record(path: Path, *, kind: str = "bench") -> Record:
     return check_record(read_json(path), source=str(path), kind=kind)
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Write `record` to `path` as JSON, whole or not at all: an interrupted write leaves what was there before."""
-    text = json.dumps(record, indent=1, allow_nan=False)
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write what shall stand at `path`, whole or not at all: an interruption leaves what was there before.
+
+    Raises `BenchmarkError` when the file system refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        with temporary.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -276,3 +279,10 @@ def write_record(path: Path, record: Record) -> None:
         with contextlib.suppress(OSError):  # a file system that refuses to write refuses this, too
             temporary.unlink(missing_ok=True)
         raise BenchmarkError(f"cannot write {path}: {error.strerror}; choose a place that can be written to") from None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write `record` to `path` as JSON, whole or not at all. Raises `BenchmarkError` as `replacing` does."""
+    text = json.dumps(record, indent=1, allow_nan=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())

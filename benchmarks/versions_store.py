@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks import environment, history, resume
 from benchmarks.duel import Cell
-from benchmarks.measurement import SCHEMA, BenchmarkError, Record, now
+from benchmarks.measurement import SCHEMA, BenchmarkError, Record, now, replacing
 from benchmarks.resume import Earlier
 
 CODE = (*environment.CODE_KEYS, "clock")
@@ -124,19 +123,13 @@ class Outputs:
 
 
 def _write(path: Path, arrays: Sequence[NDArray[Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     named: dict[str, Any] = {f"output{i}": array for i, array in enumerate(arrays)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, schema=np.int64(SCHEMA), **named)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a file system that refuses to write refuses this, too
-            temporary.unlink(missing_ok=True)
         raise BenchmarkError(f"cannot write {path}: {error.strerror}; choose a place that can be written to") from None
+    with replacing(path) as file:
+        np.savez(file, schema=np.int64(SCHEMA), **named)
 
 
 def _read(path: Path) -> list[NDArray[Any]] | None:
