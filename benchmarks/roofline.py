@@ -30,8 +30,6 @@ noise that is added, the loss.
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.layers import NetworkShape, parameters, walk
 from benchmarks.work import FLOAT_BYTES, Layer, Work
 
@@ -81,15 +79,3 @@ def least_seconds(work: Work, peak_flops: float, peak_bytes: float) -> float:
 def least_seconds_of_pass(shape: NetworkShape, step: str, batch: int, *, peak_flops: float, peak_bytes: float) -> float:
     """How long a `step` through the whole network takes at least, layer by layer, optimiser left out."""
     return sum(least_seconds(layer.work(step, batch), peak_flops, peak_bytes) for layer in walk(shape))
-
-
-def table(shape: NetworkShape, batch: int, step: str = "forward") -> list[dict[str, Any]]:
-    """A row a layer, in order: "layer", "kind", "flops" and "bytes", as a record's layers have them.
-
-    "flops" are operations of either sort: in a forward pass a layer has one or the other.
-    """
-    rows = ((layer, layer.work(step, batch)) for layer in walk(shape))
-    return [
-        {"layer": layer.name, "kind": layer.kind, "flops": work.flops + work.operations, "bytes": work.bytes}
-        for layer, work in rows
-    ]

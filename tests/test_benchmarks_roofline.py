@@ -11,7 +11,7 @@ from counted_numbers import TALLY, Number, Numbers, Seen, each, floats, numbers
 from counted_numbers import total as counted_sum
 from mindspore import Tensor, nn
 
-from benchmarks.layers import parameters, walk
+from benchmarks.layers import parameters
 from benchmarks.roofline import (
     forward_flops,
     layers,
@@ -19,7 +19,6 @@ from benchmarks.roofline import (
     least_seconds_of_pass,
     matmul_flops,
     optimiser,
-    table,
     total,
     training_flops,
 )
@@ -199,15 +198,6 @@ def test_a_pass_takes_no_less_than_all_its_work_at_both_peaks() -> None:
     assert least_seconds_of_pass(config, "forward", 4, peak_flops=2e11, peak_bytes=1e30) == pytest.approx(
         (total(config, "forward", 4).flops + total(config, "forward", 4).operations) / 2e11
     )
-
-
-def test_table_has_a_row_a_layer_with_what_it_computes_and_moves() -> None:
-    rows = table(PRESETS["digits"], 64)
-    assert [row["layer"] for row in rows] == [layer.name for layer in walk(PRESETS["digits"])]
-    assert sum(row["bytes"] for row in rows) == total(PRESETS["digits"], "forward", 64).bytes
-    multiplying = {layer.name for layer in layers(PRESETS["digits"])}
-    assert sum(row["flops"] for row in rows if row["layer"] in multiplying) == forward_flops(PRESETS["digits"], 64)
-    assert {row["kind"] for row in rows if row["layer"].endswith("conv_1")} == {"conv3x3"}
 
 
 def test_weights_are_moved_once_whatever_the_batch() -> None:
