@@ -1,18 +1,22 @@
-"""Which layers make a net slower? The difference of two builds' forward passes, divided among the layers.
+"""What makes a call slower? The difference of two builds' calls, divided among layers and among kernels.
 
 With T the seconds of a whole call and p_l those of layer l by itself, each the median over processes and rounds,
 
     T_new − T_old = Σ_l (p_l,new − p_l,old) + left
 
 and the part of a kind of layer is the sum over its layers. `left` is what no layer accounts for: what lies between
-layers, what a compiler fuses, and noise. The parts *explain* the share 1 − |left| / |T_new − T_old|, which is only said
-where the difference is real; a difference within noise needs no explanation.
+layers, what a compiler fuses, noise, and, where it has the other sign, what layers lose by being run by themselves,
+where they find inputs cold and write to fresh memory. So the same difference is divided a second time, among the
+kernels that ran within the call by the watch of the library they belong to (`implementations.inside`), which sees
+nothing but its own kernels and has no such fault.
+
+Only a step that is real is divided (`versions_words.NAMED`); a difference within noise needs no explanation.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +28,11 @@ Cell = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Part:
-    """What one kind of layer contributes, in seconds a call."""
+    """What one kind of layer, or of kernel, contributes, in seconds a call."""
 
     kind: str
-    layers: int
+    count: int
+    """layers of this kind, or runs of this kernel, in a call"""
     old: float
     new: float
 
@@ -51,46 +56,57 @@ class Attribution:
     """seconds of the whole call"""
     new: float
     parts: tuple[Part, ...]
-    """the one that contributes most first"""
+    """layers by themselves, the kind that contributes most first; none where they were not timed"""
+    kernels: tuple[Part, ...]
+    """in the call itself, likewise; none where the libraries said nothing"""
 
     @property
     def difference(self) -> float:
         """Seconds that the whole call takes longer in the new build."""
         return self.new - self.old
 
-    @property
-    def left(self) -> float:
-        """Seconds of the difference that no part accounts for."""
-        return self.difference - sum(part.difference for part in self.parts)
+    def left(self, parts: Sequence[Part]) -> float:
+        """Seconds of the difference that these parts do not account for."""
+        return self.difference - sum(part.difference for part in parts)
 
-    @property
-    def explained(self) -> float | None:
-        """Share of the difference that the parts account for, 1 for all of it; None without a difference."""
-        return 1 - abs(self.left) / abs(self.difference) if self.difference else None
+    def share(self, parts: Sequence[Part]) -> float | None:
+        """What these parts sum to, of the difference: 1 for all of it; None without a difference."""
+        return sum(part.difference for part in parts) / self.difference if self.difference else None
 
 
-def attribute(old: Record, new: Record) -> list[Attribution]:
-    """One attribution for each cell of which both bench records have the whole call and its layers.
+def attribute(
+    old: Record, new: Record, cells: Sequence[Cell], kernels: Mapping[Cell, Sequence[Part]]
+) -> list[Attribution]:
+    """One attribution for each of `cells` that both bench records have a time of, if there is anything to divide it by.
 
     Layers that one build has and the other has not count as 0 s there: a build may fuse them.
     """
     whole = [_seconds(record) for record in (old, new)]
     layers = [_layers(record) for record in (old, new)]
-    cells = [cell for cell in layers[0] if cell in layers[1] and cell in whole[0] and cell in whole[1]]
-    return [_attribution(cell, (whole[0][cell], whole[1][cell]), (layers[0][cell], layers[1][cell])) for cell in cells]
+    found = []
+    for cell in cells:
+        parts = _parts(layers[0].get(cell, {}), layers[1].get(cell, {}))
+        if cell in whole[0] and cell in whole[1] and (parts or kernels.get(cell)):
+            found.append(Attribution(cell, whole[0][cell], whole[1][cell], parts, largest(kernels.get(cell, ()))))
+    return found
+
+
+def largest(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts, the one that contributes most first."""
+    return tuple(sorted(parts, key=lambda part: -abs(part.difference)))
 
 
 Layers = Mapping[str, tuple[str, float]]
 """Layer to its kind and seconds."""
 
 
-def _attribution(cell: Cell, whole: tuple[float, float], layers: tuple[Layers, Layers]) -> Attribution:
-    kinds = {layer: kind for build in layers for layer, (kind, _) in build.items()}
-    parts = [
-        Part(kind, sum(1 for other in kinds.values() if other == kind), *(_sum(build, kind) for build in layers))
-        for kind in dict.fromkeys(kinds.values())
-    ]
-    return Attribution(cell, *whole, tuple(sorted(parts, key=lambda part: -abs(part.difference))))
+def _parts(old: Layers, new: Layers) -> tuple[Part, ...]:
+    """The kinds of layers of two builds; none unless both have layers."""
+    if not old or not new:
+        return ()
+    kinds = {layer: kind for build in (old, new) for layer, (kind, _) in build.items()}
+    count = {kind: sum(1 for other in kinds.values() if other == kind) for kind in kinds.values()}
+    return largest([Part(kind, number, _sum(old, kind), _sum(new, kind)) for kind, number in count.items()])
 
 
 def _sum(build: Layers, kind: str) -> float:
@@ -120,8 +136,3 @@ def _layers(record: Record) -> dict[Cell, dict[str, tuple[str, float]]]:
 
 def _cell(row: Mapping[str, Any]) -> Cell:
     return (str(row["case"]), str(row["device"]), str(row["mode"]), str(row["tuning"]))
-
-
-def unexplained(attributions: Iterable[Attribution], least: float = 0.9) -> list[Attribution]:
-    """Those of which the parts explain less than the share `least`: the report says how much is left."""
-    return [one for one in attributions if one.explained is not None and one.explained < least]

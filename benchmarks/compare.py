@@ -6,7 +6,7 @@ delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, s
     d_i = log v_new,i − log v_old,i        with the interval of the signed-rank test over the d_i (`intervals.py`),
 
 which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`),
-d_i is the median over rounds k of log(s_new,i,k / s_old,i,k) instead: each round against the one beside it, so that
+d_i is the median over turns k of log(s_new,i,k / s_old,i,k) instead: each turn against the one beside it, so that
 what happened to both for a while is in neither. Pairs that the machine spoilt are left out (`contamination.py`). Pairs
 that ran one after the other widen their interval by what an autocorrelated machine does to ABBA order
 (`intervals.SERIAL`). Over arms that were measured at different times it is the difference of the means of log v, with
@@ -165,7 +165,7 @@ def _verdict(
     looks: bool,
 ) -> Verdict:
     params = dict(zip(("device", "mode", "tuning"), cell[1:], strict=True))
-    refusal = _refusal(old, new, differing)
+    refusal = _refusal(old, new, differing, paired=paired)
     if refusal:
         return Verdict(cell[0], "incomparable", None, None, refusal, params)
     if paired:
@@ -204,7 +204,9 @@ def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int], least: i
     return Verdict(case, "inconclusive", None, None, why, params, processes=sizes, processes_needed=least)
 
 
-def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str]) -> str | None:
+def _refusal(
+    old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str], *, paired: bool
+) -> str | None:
     """Why two arms cannot be compared, or None."""
     if not old or not new:
         return f"only the {'new' if new else 'old'} record has this cell"
@@ -214,7 +216,8 @@ def _refusal(old: Sequence[Measurement], new: Sequence[Measurement], differing: 
         reasons = [row.invalid for row in arm if row.invalid]
         if reasons:
             return f"{len(reasons)} of {len(arm)} processes of the {name} record are invalid: {reasons[0]}"
-    unequal = differences(_meaning(old[0]), _meaning(new[0]))
+    turns = ("rounds",) if paired else ()  # of the faster arm a turn may have more
+    unequal = differences(_meaning(old[0]), _meaning(new[0]), ignore=turns)
     return "what was timed differs in " + "; ".join(unequal) if unequal else None
 
 

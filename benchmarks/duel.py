@@ -14,12 +14,12 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks import environment
+from benchmarks import compiled, environment
 from benchmarks.arms import Arm
 from benchmarks.cases import Case
 from benchmarks.layer_times import layers
@@ -64,6 +64,8 @@ class Bout:
     timeout: float = WORKER_SECONDS
     small_pairs: int | None = None
     """of small cases, where they only explain others; None for as many as of all"""
+    compile_cache: bool = False
+    """whether later workers of an arm may load what its first one compiled"""
     about: Mapping[str, Any] = field(default_factory=dict)
     """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
 
@@ -75,6 +77,7 @@ class Bout:
             "device": self.device,
             "most_pairs": self.most_pairs,
             "small_pairs": self.small_pairs,
+            "compile_cache": self.compile_cache,
             "arms": [[arm.label, arm.tuning, arm.planted] for arm in self.arms],
             **self.about,
         }
@@ -109,7 +112,8 @@ def fight(
     session = _Session(bout, reference, base, undecided, on_progress or (lambda *_: None), on_pair, on_outputs)
     if earlier:
         session.take_up(earlier)
-    session.go()
+    with compiled.kept(bout.compile_cache) as session.graphs:
+        session.go()
     return session.records()
 
 
@@ -124,6 +128,8 @@ class _Session:
     on_progress: OnProgress
     on_pair: OnPair | None
     on_outputs: OnOutputs | None
+    graphs: compiled.Graphs | None = None
+    """None where every worker compiles"""
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=now)
     started: float = field(default_factory=lambda: time.perf_counter())
@@ -137,8 +143,8 @@ class _Session:
     """pairs"""
     cost: dict[Cell, float] = field(default_factory=dict)
     """seconds of the last pair"""
-    counts: dict[Cell, int] = field(default_factory=dict)
-    """rounds, as the first pair found them right: all pairs of a cell time the same number"""
+    counts: dict[Cell, Mapping[str, int]] = field(default_factory=dict)
+    """rounds of each arm, as the first pair found them right: all pairs of a cell time the same numbers"""
     notes: list[str] = field(default_factory=list)
 
     def take_up(self, earlier: Earlier) -> None:
@@ -151,8 +157,7 @@ class _Session:
         for row in self.rows[self.bout.arms[0].label]:
             cell = row.cell[:3]
             self.done[cell] = self.done.get(cell, 0) + 1
-        for row in (row for rows in self.rows.values() for row in rows if row.invalid is None):
-            self.counts.setdefault(row.cell[:3], row.params["rounds"])
+        self.counts = _counted(self.rows)
 
     def go(self) -> None:
         """Pairs of every open group of cells in turn."""
@@ -240,13 +245,15 @@ class _Session:
             ahead = self._pairs_ahead(cells) + sum(map(self._pairs_ahead, others))
             self.on_progress(finished, finished + ahead, left, jobs[0].label)
 
-        def rounds(name: str, seconds: float) -> int:
+        def rounds(name: str, seconds: Mapping[str, float]) -> Mapping[str, int]:
             cell = (name, self.bout.device, mode)
             return self.counts.setdefault(cell, count_rounds(seconds, small=cells[cell].small))
 
         report()
+        states = [self.graphs.state(job) for job in jobs] if self.graphs else []
+        ready = [self._keeping_graphs(job) for job in jobs]
         answers = run_pair(
-            jobs if process % 2 == 0 else jobs[::-1],
+            ready if process % 2 == 0 else ready[::-1],
             self.variables,
             reference=self.reference,
             timeout=self._allowed(),
@@ -257,7 +264,17 @@ class _Session:
         for cell in cells:
             self.cost[cell] = time.perf_counter() - began
             self.done[cell] = process + 1
-        self._keep(jobs, answers if process % 2 == 0 else answers[::-1])
+        found = answers if process % 2 == 0 else answers[::-1]
+        noted = (
+            [compiled.noting(answer, state) for answer, state in zip(found, states, strict=True)] if states else found
+        )
+        self._keep(jobs, noted)
+
+    def _keeping_graphs(self, job: Job) -> Job:
+        """The `job` with the variables of its compiled graphs, if they are kept."""
+        if self.graphs is None:
+            return job
+        return replace(job, side=replace(job.side, variables={**job.side.variables, **self.graphs.variables(job)}))
 
     def _keep(self, jobs: Sequence[Job], answers: Sequence[Answer]) -> None:
         fresh = {}
@@ -308,3 +325,13 @@ class _Session:
         if self.bout.budget is None:
             return whole
         return min(whole, max(0.0, self.bout.budget - (time.perf_counter() - self.started)))
+
+
+def _counted(rows: Mapping[str, Sequence[Measurement]]) -> dict[Cell, Mapping[str, int]]:
+    """The rounds of each arm in the cells of which every arm has a number."""
+    found: dict[Cell, dict[str, int]] = {}
+    for arm, measured in rows.items():
+        for row in measured:
+            if row.invalid is None:
+                found.setdefault(row.cell[:3], {})[arm] = row.params["rounds"]
+    return {cell: counts for cell, counts in found.items() if counts.keys() == rows.keys()}

@@ -69,10 +69,15 @@ class Estimate:
 
 
 def pair_log_ratio(old: Measurement, new: Measurement) -> float:
-    """The log-ratio of a pair: of rounds side by side where they took turns, else of the processes' values."""
-    if old.interleaved and new.interleaved and len(old.seconds) == len(new.seconds):
-        return float(np.median(np.log(np.asarray(new.seconds) / np.asarray(old.seconds))))
-    return math.log(new.value / old.value)
+    """The log-ratio of a pair: of turns side by side where they took turns, else of the processes' values.
+
+    A turn's value is its median round: an arm whose calls are shorter has several in one (`pairs.count_rounds`).
+    """
+    turns = min(len(old.seconds), len(new.seconds))
+    if not (old.interleaved and new.interleaved) or len(old.seconds) % turns or len(new.seconds) % turns:
+        return math.log(new.value / old.value)
+    medians = [np.median(np.log(row.seconds).reshape(turns, -1), axis=1) for row in (old, new)]
+    return float(np.median(medians[1] - medians[0]))
 
 
 def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from benchmarks import onednn
 from benchmarks.arms import Arm
+from benchmarks.attribution import Part
 from benchmarks.cases import Case
 from benchmarks.errand import ErrandError, errand
 from benchmarks.measurement import Record
 from benchmarks.onednn import Choice, Primitive, Switch
-from benchmarks.talking import CASE, FAILED
+from benchmarks.talking import CALLS, CASE, FAILED, WARMING
 
 TALKING_SECONDS = 600.0
-"""A worker that talks for longer is stopped: two calls of each case take less than timing them."""
+"""A worker that talks for longer is stopped: a few calls of each case take less than timing them."""
 
 Choices = Mapping[Primitive, Choice]
 
@@ -67,13 +68,13 @@ def heard(lines: Sequence[str], code: int = 0) -> Kernels:
 
 
 def _sections(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The lines behind each announcement of a case, by its id."""
+    """The lines behind each announcement of a case, by its id; what is said while warming up is no case's."""
     case, said = None, list[str]()
     for line in lines:
-        if line.startswith(CASE):
+        if line.startswith((CASE, WARMING)):
             if case is not None:
                 yield case, said
-            case, said = line.removeprefix(CASE), []
+            case, said = (line.removeprefix(CASE) if line.startswith(CASE) else None), []
         said.append(line)
     if case is not None:
         yield case, said
@@ -97,3 +98,25 @@ def _as_record(switch: Switch) -> Record:
         "primitive": primitive.name, "direction": primitive.direction, "problem": primitive.problem,
         "old": switch.old, "new": switch.new, "seconds": list(switch.seconds),
     }  # fmt: skip
+
+
+def inside(old: Choices, new: Choices) -> list[Part]:
+    """What each kind of primitive takes in a call of one case, in two builds, by the library's own watch."""
+    kinds = [_by_kind(choices) for choices in (old, new)]
+    nothing = (0, 0.0)
+    return [
+        Part(
+            kind, max(found.get(kind, nothing)[0] for found in kinds), *(found.get(kind, nothing)[1] for found in kinds)
+        )
+        for kind in dict.fromkeys([*kinds[0], *kinds[1]])
+    ]
+
+
+def _by_kind(choices: Choices) -> dict[str, tuple[int, float]]:
+    """Runs and seconds a call of each kind of primitive."""
+    totals: dict[str, tuple[int, float]] = {}
+    for primitive, choice in choices.items():
+        kind = primitive.name if primitive.direction == "undef" else f"{primitive.name} {primitive.direction}"
+        runs, seconds = totals.get(kind, (0, 0.0))
+        totals[kind] = (runs + choice.runs, seconds + choice.seconds)
+    return {kind: (round(runs / CALLS), seconds / CALLS) for kind, (runs, seconds) in totals.items()}

@@ -13,8 +13,9 @@ The attribute is a JSON list, and means a place in the page's element `records` 
     ["kernels shown", r]          how many exchanged kernels a sweep's page lists: all, up to a limit
     ["operators", r]              how many cells of a bench record are single operators
     ["time", r, i, name]          of the i-th entry of `times`: "seconds", "low" or "high", as a `Row` has them
-    ["divided", r, i, name]       of the i-th entry of `attribution`: "left" in seconds, "left share", "explained"
-    ["part", r, i, j, name]       of the j-th of its parts: "difference", or its "share" of the whole one
+    ["divided", r, i, by, name]   of the i-th entry of `attribution`, divided by "parts" or "kernels": what is "left" in
+                                  seconds, the "left share", the "share" they sum to
+    ["part", r, i, by, j, name]   of the j-th of these: "difference", or its "share" of the whole one
     ["constant", name]            a number that is a rule of the clock and no measurement
 
 A test reads the page as a stranger would, derives each number again and fails for one that differs or has no mark.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.turnstile import Line, conduct
+from benchmarks.turnstile import Line, Rounds, conduct
 from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 
 TIMED_SECONDS = 4.0
@@ -23,15 +23,29 @@ TIMED_SECONDS = 4.0
 SMALL_SECONDS = 0.25
 """The same for each of many small cases in one worker."""
 
-FEWEST_ROUNDS, MOST_ROUNDS = 12, 120
-"""From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores)."""
+FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 6, 12, 120
+"""From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores). Calls so long that
+`ENOUGH_ROUNDS` of them would take twice the time that rounds are to take have fewer."""
 
 
-def count_rounds(seconds: float, *, small: bool = False) -> int:
-    """How many calls to time when the slowest arm's takes `seconds`; even, so that both begin as often."""
+def count_rounds(seconds: Mapping[str, float], *, small: bool = False) -> dict[str, int]:
+    """How many calls each arm times when the last untimed one took it `seconds`.
+
+    Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast the largest power of two
+    times that, up to `MOST_ROUNDS`, by which it is not slower than the slowest: as many rounds of it would be over in a
+    moment that says little.
+    """
     timed = SMALL_SECONDS if small else TIMED_SECONDS
-    wanted = timed / max(seconds, timed / MOST_ROUNDS)
-    return 2 * max(FEWEST_ROUNDS // 2, math.floor(wanted / 2))
+    calls = {arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()}
+    slowest = max(calls.values())
+    wanted = max(timed / slowest, min(ENOUGH_ROUNDS, 2 * timed / slowest), FEWEST_ROUNDS)
+    rounds = 2 * math.floor(wanted / 2)
+    return {arm: rounds * _power_of_two(min(slowest / each, MOST_ROUNDS / rounds)) for arm, each in calls.items()}
+
+
+def _power_of_two(most: float) -> int:
+    """The largest one that is not above `most`, which is at least 1."""
+    return 1 << (int(most).bit_length() - 1)
 
 
 def run_pair(
@@ -41,14 +55,14 @@ def run_pair(
     reference: str | None,
     timeout: float,
     late: str,
-    rounds: Callable[[str, float], int],
+    rounds: Rounds,
     on_heartbeat: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """The answers of `jobs`, which differ in their arm only; the first begins, and begins every other round.
 
-    `variables` are of all workers, but for those that an arm sets. `rounds`: how many to time, from the case and the
-    seconds of a call. `timeout` is of the whole pair and `late` the reason to give when it is up. Never raises for what
-    happens to a worker: rows say so.
+    `variables` are of all workers, but for those that an arm sets. `rounds`: how many each times, from the case and the
+    seconds of its calls. `timeout` is of the whole pair and `late` the reason to give when it is up. Never raises for
+    what happens to a worker: rows say so.
     """
     began = time.perf_counter()
     deadline, heartbeat = began + timeout, on_heartbeat or (lambda: None)

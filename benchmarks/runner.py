@@ -13,18 +13,15 @@ can be taken up again (`resume.py`): workers that delivered are not run again, a
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from benchmarks import environment, shortfall
+from benchmarks import compiled, environment, shortfall
 from benchmarks.layer_times import layers
 from benchmarks.measurement import SCHEMA, Measurement, Record, measurements, now
 from benchmarks.peaks import Peaks
@@ -78,8 +75,7 @@ def run(
     session = _Session(plan, reference, settings, base, around, *callbacks, timeout, Peaks(plan.peaks, settings))
     if earlier:
         session.take_up(earlier)
-    with tempfile.TemporaryDirectory(prefix="ddpm-bench-graphs-") as graphs:
-        session.graphs = Path(graphs) if plan.compile_cache else None
+    with compiled.kept(plan.compile_cache) as session.graphs:
         session.go()
     return session.as_record()
 
@@ -100,8 +96,8 @@ class _Session:
     peaks: Peaks
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: str = field(default_factory=now)
-    graphs: Path | None = None
-    """folder for compiled graphs, an arm a folder; None where every process compiles"""
+    graphs: compiled.Graphs | None = None
+    """None where every process compiles"""
     started: float = 0.0
     ended: str | None = None
     interruptions: list[str] = field(default_factory=list)
@@ -261,10 +257,11 @@ class _Session:
             self.on_progress(self.done, self.done + 1 + len(self.waiting), left, job.label)
 
         report()
-        state, cache = self._compiled_graphs(job)
+        graphs = self.graphs if job.mode == "graph" else None
+        state, kept = (graphs.state(job), graphs.variables(job)) if graphs else (None, {})
         answer = run_worker(
             job,
-            worker_variables(self.variables, {**self.tunings.get(job.tuning, {}), **cache}),
+            worker_variables(self.variables, {**self.tunings.get(job.tuning, {}), **kept}),
             reference=self.reference,
             timeout=allowed,
             late=shortfall.too_late(allowed, self.timeout, self.plan.budget),
@@ -272,16 +269,7 @@ class _Session:
         )
         self.spent[job.arm] = answer.seconds
         self.done += 1
-        return _noting(answer, state) if state else answer
-
-    def _compiled_graphs(self, job: Job) -> tuple[str | None, dict[str, str]]:
-        """Whether a worker finds its graphs compiled, "warm", or not, "cold"; and MindSpore's variables for it."""
-        if self.graphs is None or job.mode != "graph":
-            return None, {}
-        folder = self.graphs / hashlib.sha256(repr(job.arm).encode()).hexdigest()[:16]
-        state = "warm" if folder.exists() else "cold"
-        folder.mkdir(exist_ok=True)
-        return state, {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(folder)}
+        return compiled.noting(answer, state) if state else answer
 
     def _left(self) -> float:
         """Seconds of the budget for workers of the plan; what the peak at the end needs is kept back."""
@@ -297,12 +285,6 @@ class _Session:
         """Seconds a worker will take: as long as the last of its arm, or else as workers took on average."""
         average = sum(self.spent.values()) / len(self.spent) if self.spent else FIRST_GUESS
         return self.spent.get(job.arm, average)
-
-
-def _noting(answer: Answer, state: str) -> Answer:
-    """The `answer` whose rows say whether their graphs were compiled already."""
-    rows = (replace(row, params={**row.params, "compile_cache": state}) for row in answer.measurements)
-    return replace(answer, measurements=tuple(rows))
 
 
 def _in_rounds(arms: Sequence[Job], processes: int) -> list[list[Job]]:

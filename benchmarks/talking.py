@@ -1,9 +1,10 @@
-"""Inside a worker that is not timed: run each case twice while the libraries beneath say what they do.
+"""Inside a worker that is not timed: run each case a few times while the libraries beneath say what they do.
 
     python -m benchmarks.talking job.json     the job as `worker.py` writes it, only "cases", "device", "mode", "tuning"
 
-Each case's lines stand behind a line `CASE id` on standard output, where oneDNN writes its own; a case that cannot run
-has a line `FAILED reason`. No number comes from here, so variables that make libraries talk are no disguise.
+The lines of each case's `CALLS` calls stand behind a line `CASE id` on standard output, where oneDNN writes its own;
+those of its first call, which may choose and convert, behind `WARMING`. A case that cannot run has a line `FAILED
+reason`. No number comes from here, so variables that make libraries talk are no disguise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pathlib import Path
 
 from benchmarks.cases import Case
 
-CASE, FAILED = "ddpm-bench case: ", "ddpm-bench failed: "
+CASE, WARMING, FAILED = "ddpm-bench case: ", "ddpm-bench warms up", "ddpm-bench failed: "
+
+CALLS = 3
+"""Of each case, listened to after its first one."""
 
 
 def main(path: str) -> None:
@@ -27,7 +31,7 @@ def main(path: str) -> None:
     device.configure(job.device, tuned=job.tuning != "stock")
     machine = conftest.MindSpore(job, 0.0, device)
     for case in job.cases:
-        announce(CASE + case.id)
+        announce(WARMING)
         try:
             talk(case, machine)
         except Exception as error:  # noqa: BLE001 - one case that a release cannot run must not silence the others
@@ -36,11 +40,13 @@ def main(path: str) -> None:
 
 
 def talk(case: Case, machine: object) -> None:
-    """The case's first two calls: what the second says is what every later one would."""
+    """The case's first calls: what those after the first say is what every later one would."""
     from benchmarks import conftest
 
     workload = getattr(importlib.import_module(case.module), case.maker)(case, machine, conftest.no_reference)
-    for i in range(2):
+    for i in range(1 + CALLS):
+        if i == 1:
+            announce(CASE + case.id)
         output = workload.call(*workload.prepare(i))
         workload.fetch(output)
 

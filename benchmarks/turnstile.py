@@ -2,8 +2,9 @@
 
 What a machine does changes from second to second: its clock rate, its neighbours. Two processes that run one after the
 other meet different machines. So the workers of a pair start together, and when all are warm their rounds alternate,
-A B, B A, A B, …: round i of one arm has run beside round i of the other. A waiting worker sleeps in `read`, and
-MindSpore's threads with it, so it takes nothing from the one whose turn it is.
+A B, B A, A B, …: round i of one arm has run beside round i of the other. An arm whose calls are much shorter takes
+several rounds a turn, A B B B B, B B B B A, …, so that its turns last about as long. A waiting worker sleeps in `read`,
+and MindSpore's threads with it, so it takes nothing from the one whose turn it is.
 
 A worker and the clock speak through a socket, a line of JSON a message:
 
@@ -136,8 +137,8 @@ class InTurn:
         """End the turn."""
         self._tell(say="done")
 
-    def warm(self, seconds: float, rounds: int) -> int:  # noqa: ARG002 - both arms time the same number
-        """End the turn of the first calls, the last of which took `seconds`; how many rounds all are to time."""
+    def warm(self, seconds: float, rounds: int) -> int:  # noqa: ARG002 - the clock decides how many
+        """End the turn of the first calls, the last of which took `seconds`; how many rounds are to be timed."""
         return int(self._ask(say="warm", seconds=seconds)["rounds"])
 
     def over(self, case: str) -> None:
@@ -164,8 +165,10 @@ class InTurn:
         return answer
 
 
-Rounds = Callable[[str, float], int]
-"""How many rounds to time, from the case and the seconds of the slowest worker's last untimed call."""
+Rounds = Callable[[str, Mapping[str, float]], Mapping[str, int]]
+"""How many rounds each worker times, from the case and the seconds of each worker's last untimed call.
+
+Every number is a multiple of the smallest one, which is the number of turns."""
 
 
 class _Left(Exception):  # noqa: N818 - an ending, not an error of this program
@@ -258,13 +261,14 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
         worker.enter()
     reason = "the rounds are over"
     try:
-        slowest = max(_first_calls(worker) for worker in workers)
-        count = rounds(case, slowest)
+        counts = rounds(case, {worker.name: _first_calls(worker) for worker in workers})
+        turns = min(counts.values())
         for worker in workers:
-            worker.answer(do="time", rounds=count)
-        for i in range(count):
+            worker.answer(do="time", rounds=counts[worker.name])
+        for i in range(turns):
             for worker in workers if i % 2 == 0 else reversed(workers):
-                _turn(worker)
+                for _ in range(counts[worker.name] // turns):
+                    _turn(worker)
     except _Left as left:
         reason = f"the worker of {left} left this case before its rounds were over"
     for worker in workers:

@@ -13,7 +13,7 @@ The record, as JSON:
      "numbers": [those of drift.py, with "device", "mode", "old" and "new"; what is not finite is text],
      "steps": [the verdicts that are named, in words: versions_words.py], "headline": the sentence about the newest,
      "command": what reproduces it, from who asked,
-     "attribution": [those of attribution.py, with "step": [old, new]], where layers were timed,
+     "attribution": [those of attribution.py, with "step": [old, new]] of whole cases' steps, where something explains,
      "kernels": {"said", "changes"}, see versions_kernels.py,
      "remedies": [those of versions_remedies.py], where a step made a build slower,
      "gates": [the fields of versions_gate.Gate], where builds were judged,
@@ -54,7 +54,7 @@ from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
 from benchmarks.versions_remedies import Judge, Remedies
-from benchmarks.versions_words import cell_of, headline, named_steps, newest, operators, unusable
+from benchmarks.versions_words import NAMED, cell_of, headline, named_steps, newest, operators, unusable
 
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
@@ -118,6 +118,10 @@ def sweep(
     with versions_store.claimed(keeping.store) if keeping.store else contextlib.nullcontext():
         judge = partial(_verdicts, question=question)
         records, outputs = _measured(bout, judge, reference, keeping, on_progress)
+        said = versions_kernels.asked(
+            bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
+            tell=keeping.tell,
+        )  # fmt: skip
         found: Record = {
             "schema": SCHEMA,
             "kind": "versions",
@@ -133,10 +137,7 @@ def sweep(
             "arms": records,
             "verdicts": _verdicts(records, question),
             "numbers": _numbers(records, outputs),
-            "kernels": versions_kernels.kernels(
-                bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
-                tell=keeping.tell,
-            ),
+            "kernels": versions_kernels.as_record(said),
             "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
         }  # fmt: skip
 
@@ -154,7 +155,7 @@ def sweep(
                 bout.arms, mode="both" if len(modes) > 1 else modes.pop(), store=keeping.store,
                 session=outputs.session, tell=keeping.tell,
             )  # fmt: skip
-    divided = _attributions(records)
+    divided = _attributions(records, found, said)
     found |= {"attribution": divided} if divided else {}
     return {**found, "steps": named_steps(found["verdicts"]), "headline": headline(found)}
 
@@ -173,7 +174,7 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
     explaining = any(not case.small for case, _ in question.picks)
     return duel.Bout(
         arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked},
-        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None,
+        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None, compile_cache=True,
     )  # fmt: skip
 
 
@@ -250,13 +251,23 @@ def _gates(record: Record) -> dict[duel.Cell, Mapping[str, Any]]:
     return found
 
 
-def _attributions(records: Mapping[str, Record]) -> list[Record]:
-    """Which layers made each step, where the records have layers."""
-    return [
-        {"step": [old, new], **{name: _plain(value) for name, value in dataclasses.asdict(one).items()}}
-        for old, new in pairwise(records)
-        for one in attribution.attribute(records[old], records[new])
-    ]
+def _attributions(records: Mapping[str, Record], found: Record, said: versions_kernels.Said) -> list[Record]:
+    """What made each step of a whole case that has a name, as far as layers were timed or kernels are known."""
+    single = operators(found)
+    divided = []
+    for old, new in pairwise(records):
+        cells = [
+            (*cell_of(v), str(v["params"]["tuning"]))
+            for v in found["verdicts"]
+            if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED and cell_of(v) not in single
+        ]
+        inside = versions_kernels.inside(said, old, new)
+        kernels = {cell: inside.get((cell[0], cell[2]), ()) for cell in cells}
+        divided += [
+            {"step": [old, new], **{name: _plain(value) for name, value in dataclasses.asdict(one).items()}}
+            for one in attribution.attribute(records[old], records[new], cells, kernels)
+        ]
+    return divided
 
 
 def exit_code(record: Record) -> int:

@@ -10,19 +10,18 @@ so a sweep that goes on judges nobody twice. A file that is not whole counts as 
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from benchmarks import versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Tell
 from benchmarks.errand import ErrandError, errand
-from benchmarks.measurement import SCHEMA, BenchmarkError, Record, check_record, read_json, write_record
+from benchmarks.measurement import BenchmarkError, Record, check_record, read_json
 
 GATE_SECONDS = 900.0
 """A gate that takes longer is stopped: on two cores it takes one minute."""
@@ -54,18 +53,17 @@ class Gate:
 
 def gates(arms: Sequence[Arm], *, mode: str, store: Path | None, session: str, tell: Tell) -> list[Record]:
     """The gate of each of `arms` in `mode`, as JSON. Raises `BenchmarkError` when the store cannot be written."""
-    return [_judged(arm, mode, _place(store, session, arm.label), tell).as_record() for arm in arms]
+    places = [versions_store.place(store, "gate", session, arm.label) for arm in arms]
+    return [_judged(arm, mode, place, tell).as_record() for arm, place in zip(arms, places, strict=True)]
 
 
 def _judged(arm: Arm, mode: str, place: Path | None, tell: Tell) -> Gate:
-    kept = _read(place) if place else None
+    kept = versions_store.kept(place, _read)
     if kept is not None:
         return kept
     tell(f"judging the DDPM under {arm.label}")
     found = judge(arm, mode)
-    if place:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_record(place, {"schema": SCHEMA, **found.as_record()})
+    versions_store.keep(place, found.as_record())
     return found
 
 
@@ -94,19 +92,5 @@ def read_verdict(label: str, record: Record) -> Gate:
     return Gate(label, count - len(bad), count, tuple(bad[:MOST_NAMED]))
 
 
-def _place(store: Path | None, session: str, label: str) -> Path | None:
-    return store and store / "gate" / session / f"{sha256(label.encode()).hexdigest()[:16]}.json"
-
-
-def _read(place: Path) -> Gate | None:
-    """What was kept; None where nothing was, or no longer what was written. Raises for another schema."""
-    try:
-        kept: Any = json.loads(place.read_text(encoding="utf-8"))
-        if kept["schema"] != SCHEMA:
-            raise BenchmarkError(
-                f"{place} has schema {kept['schema']!r} and this version reads schema {SCHEMA}: "
-                "use the version of ddpm-bench that wrote it"
-            )
-        return Gate(kept["build"], kept["passed"], kept["findings"], tuple(kept["failed"]), kept["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _read(kept: Any) -> Gate:
+    return Gate(kept["build"], kept["passed"], kept["findings"], tuple(kept["failed"]), kept["reason"])

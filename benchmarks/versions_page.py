@@ -157,8 +157,8 @@ def _drift_map(record: Record) -> dict[Cell, dict[tuple[str, str], int]]:
 
 
 def _attribution(one: Mapping[str, Any]) -> Attribution:
-    parts = tuple(Part(**part) for part in one["parts"])
-    return Attribution(tuple(one["cell"]), one["old"], one["new"], parts)
+    divisions = (tuple(Part(**part) for part in one[name]) for name in ("parts", "kernels"))
+    return Attribution(tuple(one["cell"]), one["old"], one["new"], *divisions)
 
 
 def _kernels(record: Record) -> Record:

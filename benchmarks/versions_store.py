@@ -2,6 +2,7 @@
 
     store/1f2e3d4c5b6a7980.jsonl            rows, as `history.py` keeps them: a file for each build's environment
     store/outputs/SESSION/DIGEST.npz        the outputs of one build's cell, under the digest of both their names
+    store/KIND/SESSION/DIGEST.json          what a build was asked beside being timed: kernels, gate
     store/sweep.lock                        held by the sweep that is being measured
 
 Outputs are written before the rows of their pair, under another name that is then changed, which POSIX does in one
@@ -16,22 +17,25 @@ import contextlib
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import environment, history, resume
 from benchmarks.duel import Cell
-from benchmarks.measurement import SCHEMA, BenchmarkError, Record, now, replacing
+from benchmarks.measurement import SCHEMA, BenchmarkError, Record, now, replacing, write_record
 from benchmarks.resume import Earlier
 
 CODE = (*environment.CODE_KEYS, "clock")
 """Keys of the environment in which a sweep of another day usually differs: no other machine, and no news."""
+
+
+Answer = TypeVar("Answer")
 
 
 def here(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -110,7 +114,7 @@ class Outputs:
         """Keep the outputs of one build's cell, whole or not at all. Raises `BenchmarkError` if that is impossible."""
         self.known[label, cell] = arrays
         if self.directory:
-            _write(_place(self.directory, self.session, label, cell), arrays)
+            _write(_outputs_place(self.directory, self.session, label, cell), arrays)
 
     def of(self, label: str, cell: Cell) -> Sequence[NDArray[Any]] | None:
         """The outputs of one build's cell; None if there are none, or their file was damaged.
@@ -119,7 +123,7 @@ class Outputs:
         """
         if (label, cell) in self.known or self.directory is None:
             return self.known.get((label, cell))
-        return _read(_place(self.directory, self.session, label, cell))
+        return _read(_outputs_place(self.directory, self.session, label, cell))
 
 
 def _write(path: Path, arrays: Sequence[NDArray[Any]]) -> None:
@@ -138,14 +142,53 @@ def _read(path: Path) -> list[NDArray[Any]] | None:
             schema, outputs = int(kept["schema"]), [kept[f"output{i}"] for i in range(len(kept.files) - 1)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # absent, or no longer what was written
         return None
-    if schema != SCHEMA:
-        raise BenchmarkError(
-            f"{path} has schema {schema} and this version reads schema {SCHEMA}: "
-            "use the version of ddpm-bench that wrote it"
-        )
+    _refuse_another_schema(path, schema)
     return outputs
 
 
-def _place(directory: Path, session: str, label: str, cell: Cell) -> Path:
-    digest = sha256(json.dumps([label, *cell]).encode()).hexdigest()[:16]
-    return directory / "outputs" / session / f"{digest}.npz"
+def _refuse_another_schema(path: Path, schema: object) -> None:
+    if schema != SCHEMA:
+        raise BenchmarkError(
+            f"{path} has schema {schema!r} and this version reads schema {SCHEMA}: "
+            "use the version of ddpm-bench that wrote it"
+        )
+
+
+def _outputs_place(directory: Path, session: str, label: str, cell: Cell) -> Path:
+    return directory / "outputs" / session / f"{_digest(label, *cell)}.npz"
+
+
+def _digest(*names: str) -> str:
+    return sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
+def place(directory: Path | None, kind: str, session: str, *names: str) -> Path | None:
+    """Where the answer of this `kind` to what has these `names` is kept; None without a store."""
+    return directory and directory / kind / session / f"{_digest(*names)}.json"
+
+
+def keep(place: Path | None, answer: Record) -> None:
+    """Keep an answer, whole or not at all. Raises `BenchmarkError` if that is impossible."""
+    if place is None:
+        return
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(f"cannot write {place}: {error.strerror}; choose another --out") from None
+    write_record(place, {"schema": SCHEMA, **answer})
+
+
+def kept(place: Path | None, read: Callable[[Any], Answer]) -> Answer | None:
+    """What was kept, made of its JSON by `read`; None where nothing was, or no longer what was written.
+
+    Raises `BenchmarkError` for another schema.
+    """
+    if place is None or not place.is_file():
+        return None
+    try:
+        found: Any = json.loads(place.read_text(encoding="utf-8"))
+        schema, answer = found["schema"], read(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    _refuse_another_schema(place, schema)
+    return answer

@@ -20,6 +20,9 @@ MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
 MOST_KERNELS = 10
 """Lines about exchanged kernels."""
 
+MOST_PARTS = 3
+"""Kinds of kernels or of layers that a step's line names."""
+
 
 def markdown(record: Record) -> str:
     """The sweep as text that stands for itself, with the command that reproduces it."""
@@ -36,6 +39,7 @@ def markdown(record: Record) -> str:
         *_gates(record),
         *_operators(record, labels, [cell for cell in cells if cell in single]),
         *_steps(record, single),
+        *_attributions(record),
         *_remedies(record),
         *_kernels(record),
         *_drift(record),
@@ -111,6 +115,33 @@ def _steps(record: Record, single: Container[Cell]) -> list[str]:
         return ["No step made a case slower or faster.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
     return ["Steps, with their intervals:", "", *named, ""]
+
+
+def _attributions(record: Record) -> list[str]:
+    """What made each step: the kernels and the kinds of layers that contribute most."""
+    lines = []
+    for one in record.get("attribution", ()):
+        more = one["new"] - one["old"]
+        divisions = [f"{how} {_division(one[name], more)}" for name, how in DIVISIONS.items() if one[name]]
+        lines.append(
+            f"* {inline(one['step'][1])}: {_code(one['cell'][0])} in {one['cell'][2]} mode takes {seconds(abs(more))} "
+            f"{'more' if more >= 0 else 'less'} a call. {' '.join(divisions)}"
+        )
+    return ["What made the steps:", "", *lines, ""] if lines else []
+
+
+DIVISIONS = {"kernels": "Its kernels, by their library's own watch:", "parts": "Its layers, each timed by itself:"}
+
+
+def _division(parts: Sequence[Mapping[str, Any]], more: float) -> str:
+    """The parts that contribute most to `more` seconds a call, and what all of them sum to."""
+    named = [
+        f"{inline(part['kind'])} {seconds(part['old'])} → {seconds(part['new'])}"
+        for part in parts[:MOST_PARTS]
+        if part["new"] != part["old"]
+    ]
+    total = sum(part["new"] - part["old"] for part in parts)
+    return f"{', '.join(named)}; together {100 * total / more:.0f} % of it."
 
 
 def _remedies(record: Record) -> list[str]:

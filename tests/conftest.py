@@ -5,7 +5,10 @@ as long. No result depends on it; what does is tested in processes of its own.
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator
 
+import pytest
 from threadpoolctl import threadpool_limits
 
 from ddpm_bench import remedy
@@ -21,3 +24,13 @@ def pytest_collection_finish() -> None:
     threadpool_limits(1, user_api="blas")
     if "mindspore" in sys.modules:
         sys.modules["mindspore"].runtime.launch_blocking()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a killed process leaves lies among the files of the tests, which pytest clears away."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield

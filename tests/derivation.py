@@ -297,16 +297,16 @@ def time(record: Any, index: int, name: str) -> Any:
     return cell({"measurements": rows}, 0, name)
 
 
-def divided(record: Any, index: int, name: str) -> float:
-    """What the layers of an attribution leave of the difference, in seconds or as a share, or what they explain."""
+def divided(record: Any, index: int, by: str, name: str) -> float:
+    """What layers or kernels leave of a difference, in seconds or as a share, or the share that they sum to."""
     whole = record["attribution"][index]
     difference = whole["new"] - whole["old"]
-    left = difference - sum(each["new"] - each["old"] for each in whole["parts"])
-    return float({"left": left, "left share": left / difference, "explained": 1 - abs(left / difference)}[name])
+    left = difference - sum(each["new"] - each["old"] for each in whole[by])
+    return float({"left": left, "left share": left / difference, "share": 1 - left / difference}[name])
 
 
-def part(record: Any, index: int, place: int, name: str) -> float:
-    """What one kind of layer adds to a difference, in seconds or as a share."""
+def part(record: Any, index: int, by: str, place: int, name: str) -> float:
+    """What one kind of layer or kernel adds to a difference, in seconds or as a share."""
     whole = record["attribution"][index]
-    difference = whole["parts"][place]["new"] - whole["parts"][place]["old"]
+    difference = whole[by][place]["new"] - whole[by][place]["old"]
     return float(difference if name == "difference" else difference / (whole["new"] - whole["old"]))

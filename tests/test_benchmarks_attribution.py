@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import attribution
+from benchmarks.attribution import Part
 from benchmarks.measurement import SCHEMA
 
 WHERE = {"device": "CPU", "mode": "graph", "tuning": "stock"}
@@ -32,37 +33,57 @@ def record(total: float, layers: dict[str, tuple[str, float]]) -> dict[str, Any]
 OLD = {"a": ("conv3x3", 0.010), "b": ("conv3x3", 0.020), "c": ("silu", 0.005)}
 
 
-def test_the_slower_kind_comes_first_and_explains_the_difference() -> None:
+CELL = ("unet_forward[tiny]", "CPU", "graph", "stock")
+
+
+def divided(old: dict[str, Any], new: dict[str, Any], **kernels: Part) -> attribution.Attribution:
+    (found,) = attribution.attribute(old, new, [CELL], {CELL: tuple(kernels.values())})
+    return found
+
+
+def test_the_slower_kind_comes_first_and_all_sum_to_the_difference() -> None:
     new = {**OLD, "a": ("conv3x3", 0.110), "b": ("conv3x3", 0.220)}
-    (found,) = attribution.attribute(record(0.040, OLD), record(0.345, new))
+    found = divided(record(0.040, OLD), record(0.345, new))
     assert found.parts[0].kind == "conv3x3"
-    assert found.parts[0].layers == 2
+    assert found.parts[0].count == 2
     assert found.parts[0].ratio == pytest.approx(11)
-    assert found.left == pytest.approx(0.305 - 0.300)
-    assert found.explained == pytest.approx(1 - 0.005 / 0.305)
-    assert attribution.unexplained([found]) == []
+    assert found.left(found.parts) == pytest.approx(0.305 - 0.300)
+    assert found.share(found.parts) == pytest.approx(0.300 / 0.305)
 
 
-def test_what_no_layer_accounts_for_is_said() -> None:
-    (found,) = attribution.attribute(record(0.040, OLD), record(0.080, OLD))
-    assert found.left == pytest.approx(0.040)
-    assert found.explained == pytest.approx(0)
-    assert attribution.unexplained([found]) == [found]
+def test_what_no_layer_accounts_for_is_left() -> None:
+    found = divided(record(0.040, OLD), record(0.080, OLD))
+    assert found.left(found.parts) == pytest.approx(0.040)
+    assert found.share(found.parts) == pytest.approx(0)
 
 
-def test_parts_that_explain_too_much_are_no_better() -> None:
-    """Layers 60 ms slower in a net that is only 40 ms slower: a half is left, with the other sign."""
+def test_layers_that_lose_more_by_themselves_are_seen_beside_kernels_that_do_not() -> None:
+    """Layers 60 ms slower in a net that is only 40 ms slower, of which its kernels say 38."""
     new = {**OLD, "a": ("conv3x3", 0.070)}
-    (found,) = attribution.attribute(record(0.040, OLD), record(0.080, new))
-    assert found.explained == pytest.approx(0.5)
+    found = divided(
+        record(0.040, OLD), record(0.080, new), silu=Part("eltwise", 9, 0.001, 0.002), conv=Part("conv", 9, 0.03, 0.067)
+    )
+    assert found.share(found.parts) == pytest.approx(1.5)
+    assert found.left(found.parts) == pytest.approx(-0.020)
+    assert found.share(found.kernels) == pytest.approx(38 / 40)
+    assert [kernel.kind for kernel in found.kernels] == ["conv", "eltwise"]
 
 
 def test_a_layer_only_one_build_has_counts_in_full() -> None:
     new = {name: OLD[name] for name in ("a", "b")}
-    (found,) = attribution.attribute(record(0.040, OLD), record(0.035, new))
+    found = divided(record(0.040, OLD), record(0.035, new))
     silu = next(part for part in found.parts if part.kind == "silu")
     assert (silu.old, silu.new) == (0.005, 0)
 
 
-def test_a_cell_without_layers_is_left_out() -> None:
-    assert attribution.attribute(record(0.04, OLD), record(0.04, {})) == []
+def test_nothing_is_divided_that_was_not_asked_for_or_has_no_parts() -> None:
+    with_layers, without = record(0.04, OLD), record(0.04, {})
+    assert attribution.attribute(with_layers, with_layers, [], {}) == []
+    assert attribution.attribute(with_layers, without, [CELL], {}) == []
+    (found,) = attribution.attribute(with_layers, without, [CELL], {CELL: [Part("conv", 1, 0.01, 0.02)]})
+    assert (found.parts, len(found.kernels)) == ((), 1)
+
+
+def test_equal_times_have_no_shares() -> None:
+    found = divided(record(0.040, OLD), record(0.040, OLD))
+    assert found.share(found.parts) is None

@@ -212,6 +212,18 @@ def test_value_of_an_interleaved_pair_is_the_median_of_its_rounds_ratios() -> No
     assert verdict["ratio"] == pytest.approx(1.02)
 
 
+def test_turn_of_an_arm_with_more_rounds_counts_as_its_median() -> None:
+    """Two turns of three rounds beside one each; the machine is twice as slow in the second."""
+    arms = turns([[1.0, 1.0]] * 8)
+    for old, new in zip(arms[0]["measurements"], arms[1]["measurements"], strict=True):
+        old.update(seconds=[0.099, 0.1, 0.5, 0.2, 0.05, 0.2], params={**old["params"], "rounds": 6})
+        new.update(seconds=[1.0, 2.0], params={**new["params"], "rounds": 2})
+    assert only_verdict(compare_records(*arms))["ratio"] == pytest.approx(10.0)
+    apart = [{**arm, "session": name} for arm, name in zip(arms, "ab", strict=True)]
+    verdict = only_verdict(compare_records(*apart))
+    assert (verdict["label"], verdict["why"]) == ("incomparable", "what was timed differs in rounds: 6 → 2")
+
+
 def test_pairs_one_after_the_other_have_the_wider_interval() -> None:
     factors = [[math.exp(z)] * 3 for z in 0.01 * np.random.default_rng(1).standard_normal(9)]
     together, apart = turns(factors), turns(factors)

@@ -9,12 +9,12 @@ import fake_worker
 import pytest
 from fake_worker import case
 
-from benchmarks import duel, pairs
+from benchmarks import duel, environment, pairs
 from benchmarks.arms import HERE, Arm, checkout
 from benchmarks.compare import compare_records
 from benchmarks.duel import Bout, fight
 from benchmarks.measurement import BenchmarkError, Measurement, measurements
-from benchmarks.pairs import FEWEST_ROUNDS, MOST_ROUNDS, count_rounds
+from benchmarks.pairs import ENOUGH_ROUNDS, FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS, count_rounds
 from benchmarks.proof import STUDIED
 from benchmarks.worker import Answer
 
@@ -112,6 +112,37 @@ def test_decided_cell_gets_no_more_pairs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [name for name, *_ in used.order].count("b") == 5
 
 
+def test_only_the_first_worker_of_an_arm_compiles_when_graphs_are_kept() -> None:
+    bout = Bout((OLD, NEW), ((case(sleep=0.001), "graph"), (case(sleep=0.001), "pynative")), 2, compile_cache=True)
+    records = fight(bout, reference="json:loads")
+    for rows in measured(records).values():
+        assert [row.params.get("compile_cache") for row in rows if row.params["mode"] == "graph"] == ["cold", "warm"]
+        assert not any("compile_cache" in row.params for row in rows if row.params["mode"] == "pynative")
+    places = {
+        environment.collect({"MS_COMPILER_CACHE_PATH": place}).get("env.MS_COMPILER_CACHE_PATH") for place in "ab"
+    }
+    assert places == {None}
+    assert {record["environment"]["env.MS_COMPILER_CACHE_ENABLE"] for record in records.values()} == {"1"}
+    assert compare_records(records["old"], records["new"])["verdicts"][0]["label"] != "incomparable"
+
+
+def test_arms_and_cases_keep_their_graphs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: dict[tuple[str, str], set[str]] = {}
+
+    def pair(jobs: Any, variables: Any, **_: Any) -> list[Answer]:
+        for job in jobs:
+            place = job.side.variables["MS_COMPILER_CACHE_PATH"]
+            assert Path(place).is_dir()
+            places.setdefault((job.cases[0].id, job.side.label), set()).add(place)
+        return [Answer((), {}, 1.0) for _ in jobs]
+
+    monkeypatch.setattr(duel, "run_pair", pair)
+    fight(given("a", "b", most_pairs=3, compile_cache=True), reference="json:loads", variables={})
+    assert all(len(found) == 1 for found in places.values())
+    assert len(set().union(*places.values())) == len(places) == 4
+    assert not any(Path(place).exists() for place in set().union(*places.values()))
+
+
 def test_nobody_looks_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     used = Pairs(monkeypatch)
     fight(given("a", most_pairs=6, looks=(4,)), reference="json:loads", variables={}, undecided=lambda *_: False)
@@ -140,10 +171,31 @@ def test_disguising_variable_of_an_arm_is_refused() -> None:
 
 def test_rounds_are_even_and_take_about_as_long_as_starting_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert count_rounds(1e-6) == MOST_ROUNDS
-    assert count_rounds(10.0) == FEWEST_ROUNDS
-    assert count_rounds(0.05) == 80
-    assert all(count_rounds(seconds / 1000) % 2 == 0 for seconds in range(1, 500))
+    assert count_rounds({"old": 1e-6}) == {"old": MOST_ROUNDS}
+    assert count_rounds({"old": 10.0}) == {"old": FEWEST_ROUNDS}
+    assert count_rounds({"old": 0.05}) == {"old": 80}
+    assert count_rounds({"old": TIMED_SECONDS / ENOUGH_ROUNDS}) == {"old": ENOUGH_ROUNDS}
+    assert all(count_rounds({"old": seconds / 1000})["old"] % 2 == 0 for seconds in range(1, 500))
+
+
+def test_arms_of_about_one_speed_time_equally_many_rounds_and_much_faster_ones_multiples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    assert count_rounds({"old": 0.05, "new": 0.034}) == {"old": 80, "new": 80}
+    assert count_rounds({"old": 0.034, "new": 1.25, "third": 0.5}) == {"old": 96, "new": 6, "third": 12}
+    assert count_rounds({"old": 0.001, "new": 30.0}) == {"old": 96, "new": 6}
+    assert count_rounds({"old": 0.001, "new": 0.05}) == {"old": 80, "new": 80}  # 160 would be above the most
+
+
+def test_much_faster_arm_has_several_rounds_a_turn_and_is_compared() -> None:
+    slower = Arm("new", planted=4.0)
+    records = fight(Bout((OLD, slower), ((case(sleep=0.01), "graph"),), most_pairs=2), reference="json:loads")
+    rounds = {label: {row.params["rounds"] for row in rows} for label, rows in measured(records).items()}
+    (old,), (new,) = rounds.values()
+    assert old in (2 * new, 4 * new)
+    verdict = compare_records(records["old"], records["new"], studied=STUDIED)["verdicts"][0]
+    assert 4 < verdict["ratio"] < 6
 
 
 def test_folder_that_is_no_checkout_is_refused_with_what_it_lacks(tmp_path: Path) -> None:

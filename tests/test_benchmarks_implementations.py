@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks import implementations
 from benchmarks.arms import Arm
-from benchmarks.implementations import changes, heard
+from benchmarks.implementations import changes, heard, inside
 from benchmarks.selection import choose
+from benchmarks.talking import CALLS
 
 LINE = "onednn_verbose,v1,primitive,exec,cpu,{what},{kernel},{direction},src:f32,,alg:x,mb4,{ms}"
 
@@ -27,6 +28,33 @@ def test_lines_belong_to_the_case_announced_before_them() -> None:
     (choice,) = found.by_case["conv3x3[n,b4,1-2@8]"].values()
     assert (choice.implementation, choice.runs, choice.seconds) == ("gemm:jit", 2, pytest.approx(4e-3))
     assert found.reason is None
+
+
+def test_what_is_said_while_warming_up_is_no_cases() -> None:
+    conv = LINE.format(what="convolution", kernel="slow:any", direction="forward_training", ms=99)
+    found = heard(["ddpm-bench warms up", conv, *said("gemm:jit", 2.0), "ddpm-bench warms up", conv])
+    ((case, choices),) = found.by_case.items()
+    assert case == "conv3x3[n,b4,1-2@8]"
+    assert [choice.implementation for choice in choices.values()] == ["gemm:jit"]
+
+
+def test_kernels_inside_a_call_are_summed_by_kind() -> None:
+    lines = [
+        LINE.format(what=what, kernel="k", direction=direction, ms=ms).replace("mb4", problem)
+        for what, direction, problem, ms in (
+            ("convolution", "forward_training", "mb4", 2.0),
+            ("convolution", "forward_training", "mb8", 4.0),
+            ("matmul", "undef", "4x4", 1.0),
+        )
+        for _ in range(CALLS)
+    ]
+    case = "unet_forward[n]"
+    old, new = (heard([f"ddpm-bench case: {case}", *part]).by_case[case] for part in (lines, lines[: 2 * CALLS]))
+    convolution, matmul = inside(old, new)
+    assert (convolution.kind, convolution.count) == ("convolution forward_training", 2)
+    assert (convolution.old, convolution.new) == (pytest.approx(6e-3), pytest.approx(6e-3))
+    assert (matmul.kind, matmul.count, matmul.new) == ("matmul", 1, 0.0)
+    assert matmul.old == pytest.approx(1e-3)
 
 
 def test_two_builds_differ_where_another_implementation_computes_the_same() -> None:

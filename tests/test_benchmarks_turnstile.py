@@ -18,7 +18,10 @@ Act = Callable[[str, InTurn], None]
 class Pair:
     """Two workers in threads of this process, each at the end of a real socket, and the clock between them."""
 
-    def __init__(self, *acts: Act, cases: tuple[str, ...] = ("a",), rounds: int = 4, seconds: float = 5.0) -> None:
+    def __init__(
+        self, *acts: Act, cases: tuple[str, ...] = ("a",), rounds: tuple[int, int] = (4, 4), seconds: float = 5.0
+    ) -> None:
+        counts = dict(zip(("old", "new"), rounds, strict=True))
         self.ends: list[socket.socket] = []
         lines = {}
         threads = []
@@ -29,7 +32,7 @@ class Pair:
             threads.append(threading.Thread(target=self._run, args=(name, act, theirs.detach()), daemon=True))
         for thread in threads:
             thread.start()
-        self.reason = conduct(lines, cases, rounds=lambda *_: rounds, deadline=time.perf_counter() + seconds)
+        self.reason = conduct(lines, cases, rounds=lambda *_: counts, deadline=time.perf_counter() + seconds)
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive(), "a worker waits for ever"
@@ -89,8 +92,15 @@ def test_only_one_works_at_a_time() -> None:
 
 def test_all_time_the_number_of_rounds_that_the_clock_names() -> None:
     both = Good()
-    Pair(both, both, rounds=6)
+    Pair(both, both, rounds=(6, 6))
     assert both.log.count("old round") == both.log.count("new round") == 6
+
+
+def test_arm_with_more_rounds_has_several_in_a_turn() -> None:
+    both = Good()
+    Pair(both, both, rounds=(2, 6))
+    one, three = ["old round"], ["new round"] * 3
+    assert both.log[2:] == [*one, *three, *three, *one]
 
 
 def test_worker_that_leaves_a_case_stops_the_other_there_and_not_later() -> None:
@@ -157,7 +167,7 @@ def test_worker_that_hangs_ends_the_pair_when_its_time_is_up() -> None:
 def test_worker_of_another_version_is_refused() -> None:
     ours, theirs = socket.socketpair()
     Line(theirs).send(say="hello", turns=TURNS + 1)
-    reason = conduct({"old": Line(ours)}, ["a"], rounds=lambda *_: 1, deadline=time.perf_counter() + 5)
+    reason = conduct({"old": Line(ours)}, ["a"], rounds=lambda *_: {"old": 1}, deadline=time.perf_counter() + 5)
     assert reason == "it takes turns in another way than this clock"
 
 

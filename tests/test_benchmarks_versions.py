@@ -171,9 +171,12 @@ def test_record_of_a_build_that_gives_no_numbers_is_json(tmp_path: Path) -> None
 
 def test_layers_that_were_timed_divide_each_step_and_the_record_is_json(tmp_path: Path) -> None:
     found = sweeps.eventful()
-    (divided,) = found["attribution"]
-    assert divided["step"] == ["2.8.0", "2.9.0"]
-    assert [part["kind"] for part in divided["parts"]] == ["conv3x3", "group_norm", "linear"]
+    divided = {(*one["step"], one["cell"][2]): one for one in found["attribution"]}
+    forward = divided["2.8.0", "2.9.0", "graph"]
+    assert [part["kind"] for part in forward["parts"]] == ["conv3x3", "group_norm", "linear"]
+    assert [part["kind"] for part in forward["kernels"]] == ["convolution forward"]
+    named = {(s["before"], s["build"], s["mode"]) for s in found["steps"]}
+    assert set(divided) <= named
     write_record(tmp_path / "versions.json", found)
     assert read_record(tmp_path / "versions.json", kind="versions") == found
     assert "attribution" not in sweeps.sweep(sweeps.steady())

@@ -84,7 +84,8 @@ def test_output_that_is_no_number_is_said_and_not_counted() -> None:
 def test_attribution_is_there_when_layers_were_timed_and_only_then(page: str) -> None:
     shown = visible(page[page.index('id="attribution"') :])
     assert re.search(r"conv3x3 2 20\.0 ms 3\.30 s 3\.28 s 97\.\d %", shown)
-    assert re.search(r"The layers explain 97\.\d % of the difference", shown)
+    assert re.search(r"The layers by themselves sum to 97\.\d % of it", shown)
+    assert re.search(r"The kernels in the call sum to \d+\.\d % of the difference", shown)
     assert "left over" in shown
     assert "attribution" not in versions_page.html(sweeps.sweep(sweeps.steady()))
 
