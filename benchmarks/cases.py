@@ -9,7 +9,8 @@
 | `sampling_latency` | one step of that chain, waited for: rounds go down the chain | steps |
 
 Each for the paper's CIFAR-10 net (`cifar10`, batch 4 and 1) and for a small one (`digits`, batch 64). The chain of the
-paper's net has few steps, so that one call takes seconds: time per step does not depend on their number.
+paper's net has few steps, so that one call takes seconds: time per step does not depend on their number. All but the
+training step, whose loss would need scaling, also come with a network that computes in half precision.
 `training_step` leaves dropout out, in the paper's net .1, so that its loss can be checked against a reference.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -59,9 +60,14 @@ ROUNDS = {"cifar10": (5, 3, 5, 2, 4), "digits": (20, 6, 15, 3, 10)}
 """Timed calls in one process: forward, training step, reverse step, chain, latency."""
 
 
-def network_cases(preset: str, batch: int) -> tuple[Case, ...]:
-    """The five cases of one of the timed networks at one batch size."""
-    return tuple(_cases(preset, batch))
+def network_cases(preset: str, batch: int, dtype: str = "float32") -> tuple[Case, ...]:
+    """The five cases of one of the timed networks at one batch size; the four without training in another `dtype`."""
+    cases = tuple(_cases(preset, batch))
+    return cases if dtype == "float32" else tuple(_in(case, dtype) for case in cases if "dropout" not in case.params)
+
+
+def _in(case: Case, dtype: str) -> Case:
+    return replace(case, id=f"{case.id[:-1]},{dtype}]", params={**case.params, "dtype": dtype})
 
 
 def _cases(preset: str, batch: int) -> Iterator[Case]:

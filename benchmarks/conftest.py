@@ -213,13 +213,20 @@ class MindSpore:
         compiled: Callable[..., Any] = self.shim.compiled(function, self.mode)
         return compiled
 
-    def network(self, preset: str, **changes: Any) -> Any:
-        """A U-Net, its zero-initialised weights drawn too: with zeros its output would be zero whatever is computed."""
+    def network(self, preset: str, dtype: str = "float32", **changes: Any) -> Any:
+        """A U-Net that computes in `dtype`, its zero-initialised weights drawn too.
+
+        With zeros its output would be zero whatever is computed. Raises `Invalid` where there is no such arithmetic.
+        """
         from mindspore import Tensor
 
+        from ddpm_bench import precision
         from ddpm_bench.unet import ZERO_INITIALISED, UNet
         from ddpm_bench.unet import preset as configuration
 
+        missing = precision.missing(dtype)
+        if missing:
+            raise Invalid(missing)
         cell = UNet(configuration(preset, **changes), seed=SEED)
         random = np.random.default_rng(SEED)
         for name, parameter in cell.parameters_and_names():
@@ -227,7 +234,7 @@ class MindSpore:
                 spread = math.prod(parameter.shape[1:]) ** -0.5
                 values = spread * random.standard_normal(parameter.shape)
                 parameter.set_data(Tensor(values.astype(np.float32)))
-        return cell
+        return precision.lowered(cell, dtype)
 
 
 def placement(cell: Any) -> dict[str, str]:
@@ -244,9 +251,9 @@ def weights(cell: Any) -> dict[str, Any]:
     return {name: np.array(parameter.asnumpy()) for name, parameter in cell.parameters_and_names()}
 
 
-def reference_network(reference: Reference, cell: Any) -> Network:
-    """The network `cell` as the gates see it: by reference, configuration and weights."""
-    return Network(reference, dataclasses.asdict(cell.config), weights(cell))
+def reference_network(reference: Reference, cell: Any, dtype: str = "float32") -> Network:
+    """The network `cell`, which computes in `dtype`, as the gates see it: by reference, configuration and weights."""
+    return Network(reference, dataclasses.asdict(cell.config), weights(cell), dtype)
 
 
 def nth(x: Any, i: int) -> Any:

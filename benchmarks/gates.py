@@ -8,7 +8,8 @@ How far may float32 be off? A computed sum of n products is the exact one of ope
 of themselves (backward error; Higham and Mary 2019), u = 2^−24. So the reference is asked again with every weight
 moved by a random share of that, and `SAFETY` times the difference is allowed: this measures how the network itself
 passes rounding on, where a formula would guess. Half precision and bfloat16 round by 2^−11 and 2^−8, far outside; so
-are a missing step, image, update or input.
+are a missing step, image, update or input. Where half precision is asked for, u is its own, and an eps_hat as exact as
+float32 is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +30,9 @@ Reference = Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]], NDArray[Any
 
 UNIT_ROUNDOFF = 2.0**-24
 """Of float32: half the distance from 1 to the next number."""
+
+ROUNDOFFS = {"float32": UNIT_ROUNDOFF, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Of each type that a network may compute in."""
 
 SAFETY = 8
 """One random perturbation stands for all roundings: the real ones may add up less luckily, at more entries."""
@@ -57,6 +61,8 @@ class Network:
     reference: Reference
     config: Mapping[str, Any]
     weights: Mapping[str, NDArray[Any]]
+    dtype: str = "float32"
+    """what its layers compute in, one of `ROUNDOFFS`"""
 
     def eps(self, x: NDArray[Any], t: NDArray[Any]) -> Array:
         """eps_hat for `x` (B, C, H, W) and `t` (B,), in float64."""
@@ -66,25 +72,30 @@ class Network:
         """The same with every weight moved by a random share of the rounding of the sum it belongs to."""
         return np.asarray(self.reference(self.config, self._moved, x, t), np.float64)
 
+    def in_float32(self) -> Network:
+        """The same network as it would be in float32."""
+        return replace(self, dtype="float32")
+
     @cached_property
     def _moved(self) -> dict[str, Array]:
-        random = np.random.default_rng(0)
-        moved = {name: _moved(np.asarray(value, np.float64), random) for name, value in self.weights.items()}
+        random, unit = np.random.default_rng(0), ROUNDOFFS[self.dtype]
+        moved = {name: _moved(np.asarray(value, np.float64), random, unit) for name, value in self.weights.items()}
         if SINUSOIDS in moved and self.config.get("time_embedding") == "sinusoidal":
             moved[SINUSOIDS] = moved[SINUSOIDS] * _moved_sinusoids(moved[SINUSOIDS].shape[1], random)
         return moved
 
 
-def _moved(weight: Array, random: np.random.Generator) -> Array:
-    """`weight` with relative errors uniform in ±sqrt(n)·u, n the products summed for one output."""
+def _moved(weight: Array, random: np.random.Generator, unit: float) -> Array:
+    """`weight` with relative errors uniform in ±sqrt(n)·unit, n the products summed for one output."""
     roundings = math.sqrt(math.prod(weight.shape[1:])) if weight.ndim > 1 else VECTOR_ROUNDINGS
-    return np.asarray(weight * (1 + roundings * UNIT_ROUNDOFF * random.uniform(-1, 1, weight.shape)), np.float64)
+    return np.asarray(weight * (1 + roundings * unit * random.uniform(-1, 1, weight.shape)), np.float64)
 
 
 def _moved_sinusoids(channels: int, random: np.random.Generator) -> Array:
     """Factors for the `channels` sinusoids of t, whose phase t·frequency float32 rounds before it takes the sine.
 
-    At t = 1000 the fastest is off by 1000·u: the same for every pixel of an image, so nothing averages it out.
+    At t = 1000 the fastest is off by 1000·u: the same for every pixel of an image, so nothing averages it out. Networks
+    in half precision embed t in float32, too.
     """
     half = channels // 2
     frequencies = 10000.0 ** (-np.arange(half) / (half - 1))
@@ -123,7 +134,13 @@ def forward(
     expected = network.eps(x[images], t[images])
     moved = network.rounded_eps(x[images], t[images])
     allowed = SAFETY * float(np.abs(moved - expected).max())
-    return compare(observed[images], expected, allowed, what="eps_hat")
+    found = compare(observed[images], expected, allowed, what="eps_hat")
+    if network.dtype != "float32":
+        exact = SAFETY * float(np.abs(network.in_float32().rounded_eps(x[images], t[images]) - expected).max())
+        if found["error"] <= exact:
+            off = f"eps_hat is off by {found['error']:.3g}, no more than float32 is"
+            raise Invalid(f"{off}: nothing was computed in {network.dtype}")
+    return found
 
 
 def linear_alpha_bar(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Array:

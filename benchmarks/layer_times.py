@@ -23,7 +23,7 @@ def wanted(chosen: Iterable[Case]) -> tuple[Case, ...]:
     nets = dict.fromkeys(
         (case.params["preset"], case.params["batch"])
         for case in chosen
-        if case.id.startswith("unet_forward") and case.params["preset"] in NETS
+        if case.id.startswith("unet_forward") and case.params["preset"] in NETS and "dtype" not in case.params
     )
     return tuple(
         case for net in nets for case in cases(*net) if case.params["direction"] == "forward" and not _extra(case)

@@ -10,15 +10,20 @@ from benchmarks.cases import CASES, Case, network_cases, select
 from benchmarks.layer_times import wanted
 
 
-def choose(pattern: str | None = None, *, batches: Sequence[int] = (), layers: bool = False) -> tuple[Case, ...]:
+def choose(
+    pattern: str | None = None, *, batches: Sequence[int] = (), dtypes: Sequence[str] = (), layers: bool = False
+) -> tuple[Case, ...]:
     """The cases whose id, or its part before the bracket, matches `pattern`, as `cases.select` has it; maybe none.
 
-    Without a pattern all but single operators. `batches` replace the batch sizes that the cases usually have. With
-    `layers` the operators that the chosen forward passes consist of come along.
+    Without a pattern all but single operators. `batches` replace the batch sizes that the cases usually have, `dtypes`
+    what their networks compute in, usually float32: training and single operators have no other. With `layers` the
+    operators that the chosen forward passes consist of come along.
     """
     chosen = select(pattern) if pattern is None else select(pattern, (*CASES, *operators.OPERATORS))
     if batches:
         chosen = _once(_at(case, batch) for batch in batches for case in chosen)
+    if dtypes:
+        chosen = _once(one for dtype in dtypes for case in chosen for one in _in(case, dtype))
     return _once((*chosen, *wanted(chosen))) if layers else chosen
 
 
@@ -31,3 +36,12 @@ def _at(case: Case, batch: int) -> Case:
     preset = case.params["preset"]
     name = re.sub(r",b\d+", f",b{batch}", case.id, count=1)
     return next(one for one in (*network_cases(preset, batch), *operators.cases(preset, batch)) if one.id == name)
+
+
+def _in(case: Case, dtype: str) -> tuple[Case, ...]:
+    """The `case` with a network that computes in `dtype`; none where there is no such case."""
+    if dtype == "float32" or "dtype" in case.params:
+        return (case,)
+    name = f"{case.id[:-1]},{dtype}]"
+    found = network_cases(case.params["preset"], case.params["batch"], dtype)
+    return tuple(one for one in found if one.id == name)

@@ -168,7 +168,7 @@ def _row(cell: tuple[str, str, str, str], found: Sequence[Measurement], peak: fl
         first_call=_median(measurement.first_call_seconds for measurement in valid),
         import_seconds=_median(measurement.import_seconds for measurement in valid),
         flops=next((measurement.flops for measurement in valid), None),
-        peak=peak,
+        peak=peak if first.params.get("dtype", "float32") == "float32" else None,  # which was measured in float32
         peak_rss_bytes=max((m.peak_rss_bytes for m in valid if m.peak_rss_bytes), default=None),
         cpu_over_wall=_median(measurement.cpu_over_wall for measurement in valid),
         invalid=tuple(dict.fromkeys(m.invalid for m in found if m.invalid is not None)),

@@ -26,7 +26,8 @@ class Sampler:
 
     def __init__(self, case: Case, machine: MindSpore, reference: gates.Reference) -> None:
         preset, self.batch = case.params["preset"], case.params["batch"]
-        self.cell = machine.network(preset)
+        self.dtype = case.params.get("dtype", "float32")
+        self.cell = machine.network(preset, self.dtype)
         config = self.cell.config
         self.shape = (self.batch, config.in_channels, config.image_size, config.image_size)
         self.images = checked_images(preset, self.batch)
@@ -44,7 +45,7 @@ class Sampler:
 
     def network(self) -> gates.Network:
         """The network as the gates see it."""
-        return reference_network(self.reference, self.cell)
+        return reference_network(self.reference, self.cell, self.dtype)
 
     def workload(
         self,

@@ -16,14 +16,14 @@ from benchmarks.timing import Kept, Workload
 
 def forward(case: Case, machine: MindSpore, reference: gates.Reference) -> Workload:
     """Every call has an input of its own, so that an output that is merely remembered is wrong."""
-    preset, batch = case.params["preset"], case.params["batch"]
-    cell = machine.network(preset)
+    preset, batch, dtype = case.params["preset"], case.params["batch"], case.params.get("dtype", "float32")
+    cell = machine.network(preset, dtype)
     random = np.random.default_rng(SEED)
     x = random.standard_normal((batch, cell.config.in_channels, *(cell.config.image_size,) * 2)).astype(np.float32)
     t = random.integers(0, 1000, batch).astype(np.int32)
 
     def gate(kept: Kept) -> dict[str, Any]:
-        network = reference_network(reference, cell)
+        network = reference_network(reference, cell, dtype)
         images = checked_images(preset, batch)
         found = [gates.forward(network, nth(x, i), t, output, images) for i, output in kept]
         return max(found, key=lambda evidence: evidence["error"])

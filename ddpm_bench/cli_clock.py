@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 REFERENCE = "verification.oracle_network:predict"
 """The network again in float64: the clock holds every timed output against it."""
 
+DTYPES = ("float32", "float16", "bfloat16")
+"""Those of `precision.py`, which needs MindSpore."""
+
 JIT_LEVEL = "DDPM_BENCH_JIT_LEVEL"
 """Variable that names graph mode's level (`device.compiled`)."""
 
@@ -40,6 +43,7 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--processes", type=click.IntRange(1), help="Fresh processes a cell; more make intervals narrower.")
 @click.option("--tuning", type=click.Choice(["tuned", "stock", "both"]), default="tuned", help="MindSpore's setting.")
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Other batch sizes; may be repeated.")
+@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), help="What networks compute in.")
 @click.option("--layers", is_flag=True, help="Also time every part of a forward pass by itself.")
 @click.option("--jit-level", "levels", multiple=True, type=click.Choice(["O0", "O1", "O2"]), help="Of graph mode.")
 @click.option("--compile-cache", is_flag=True, help="Later processes load what the first compiled: cold and warm.")
@@ -60,6 +64,7 @@ def bench(
     tuning: str,
     processes: int | None,
     batches: tuple[int, ...],
+    dtypes: tuple[str, ...],
     layers: bool,
     levels: tuple[str, ...],
     compile_cache: bool,
@@ -87,9 +92,10 @@ def bench(
     from benchmarks import plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
 
-    chosen = selection.choose(only, batches=batches, layers=layers)
+    chosen = selection.choose(only, batches=batches, dtypes=dtypes, layers=layers)
     if not chosen:
-        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
+        which = f" in {' or '.join(dtypes)}: training and single operators are float32" if dtypes else ""
+        return complain(f"no case matches {only!r}{which}; see `ddpm-bench bench --list`", 3)
     if list_only:
         print(terminal.listing(chosen))
         return 0
@@ -102,7 +108,7 @@ def bench(
         output_folder(history)
     with sentences_of(BenchmarkError):
         plan = plans.plan(
-            chosen if only or batches or layers else None,
+            chosen if only or batches or dtypes or layers else None,
             devices=devices,
             modes=modes_of(mode),
             processes=processes,

@@ -59,7 +59,8 @@ class UNet(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
         h = self.middle(h, time)
         for level in range(len(self.up) - 1, -1, -1):  # a reversed slice of a CellList would rename its parameters
             h, skips = self.up[level](h, time, skips)
-        return self.conv_out(ops.silu(self.norm_out(h)))
+        eps_hat = self.conv_out(ops.silu(self.norm_out(h)))
+        return ops.cast(eps_hat, x.dtype)  # of another type only where layers compute in half precision
 
 
 class Down(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information

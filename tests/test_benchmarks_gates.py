@@ -5,6 +5,7 @@ The network is a small one in NumPy: float32 stands for the device, float64 is t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,31 @@ def test_bfloat16_is_refused(network: Network, batch: Any) -> None:
     short = {name: (value.view(np.uint32) & 0xFFFF0000).view(np.float32) for name, value in network.weights.items()}
     with pytest.raises(Invalid, match="off by"):
         gates.forward(network, *batch, predict({}, short, *batch), LAST_TWO)
+
+
+def in_half(network: Network) -> Network:
+    return dataclasses.replace(network, dtype="float16")
+
+
+def test_half_precision_that_was_asked_for_is_let_through_with_room(network: Network, batch: Any) -> None:
+    evidence = gates.forward(in_half(network), *batch, on_device(network, *batch, np.float16), LAST_TWO)
+    single = gates.forward(network, *batch, on_device(network, *batch), LAST_TWO)
+    assert single["allowed"] < evidence["error"] < evidence["allowed"] / 2
+
+
+WITHIN_HALF = ("half precision", "one weight off by 1 %")
+"""Half precision may be off by as much."""
+
+
+@pytest.mark.parametrize("cheat", [name for name in FORWARD_CHEATS if name not in WITHIN_HALF])
+def test_wrong_forward_pass_in_half_precision_is_refused(network: Network, batch: Any, cheat: str) -> None:
+    with pytest.raises(Invalid):
+        gates.forward(in_half(network), *batch, FORWARD_CHEATS[cheat](network, *batch), LAST_TWO)
+
+
+def test_float32_where_half_precision_was_asked_for_is_refused(network: Network, batch: Any) -> None:
+    with pytest.raises(Invalid, match="no more than float32 is: nothing was computed in float16"):
+        gates.forward(in_half(network), *batch, on_device(network, *batch), LAST_TWO)
 
 
 def test_expectation_that_proves_nothing_is_refused() -> None:

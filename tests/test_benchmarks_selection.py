@@ -37,6 +37,17 @@ def test_batch_of_an_operator_changes_what_it_moves() -> None:
     assert large.params["bytes"] == 2 * small.params["bytes"]
 
 
+def test_types_replace_float32_where_a_case_has_another() -> None:
+    forward = "unet_forward[digits,b64]"
+    assert ids(forward, dtypes=("float16",)) == ["unet_forward[digits,b64,float16]"]
+    assert ids(forward, dtypes=("float32", "float16")) == [forward, "unet_forward[digits,b64,float16]"]
+    (case,) = choose("sampling_chain[digits,*]", batches=(8,), dtypes=("bfloat16",))
+    assert (case.id, case.params["dtype"]) == ("sampling_chain[digits,b8,bfloat16]", "bfloat16")
+    assert not ids("training_step silu*", dtypes=("float16",))
+    assert ids("training_step[digits,*]", dtypes=("float16", "float32")) == ["training_step[digits,b64]"]
+    assert ids(forward, dtypes=("float16",), layers=True) == ["unet_forward[digits,b64,float16]"]
+
+
 def test_the_usual_batch_size_gives_the_usual_cases() -> None:
     assert choose("*[digits,b64*", batches=(64,)) == choose("*[digits,b64*")
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import arms, duel, environment, history, runner
+from benchmarks import arms, duel, environment, gates, history, runner
 from benchmarks.measurement import Measurement, invalid_measurement, measurements
 from benchmarks.worker import Answer, Job
-from ddpm_bench import cli, remedy
+from ddpm_bench import cli, cli_clock, precision, remedy
 
 ONE = ("bench", "--only", "unet_forward[digits,b64]", "--mode", "graph", "--tuning", "stock")
 
@@ -198,6 +198,12 @@ def test_resume_of_what_is_not_stored_is_one_sentence(
             "under one setting, not 2",
         ),
         (["--only", "unet_fourward*"], 3, "no case matches 'unet_fourward*'"),
+        (["--dtype", "int8"], 2, "int8"),
+        (
+            ["--only", "training_step", "--dtype", "float16"],
+            3,
+            "no case matches 'training_step' in float16: training and single operators are float32; see",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -208,6 +214,10 @@ def test_a_mistake_is_one_sentence(
     assert run("bench", *arguments) == code
     (said,) = capsys.readouterr().err.splitlines()
     assert sentence in said
+
+
+def test_types_are_those_of_the_network() -> None:
+    assert tuple(precision.DTYPES) == cli_clock.DTYPES == tuple(gates.ROUNDOFFS)
 
 
 def test_levels_of_graph_mode_are_settings_of_their_own(
