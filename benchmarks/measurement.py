@@ -243,7 +243,9 @@ def read_json(path: Path) -> object:
         content = path.read_bytes()
         text = (_unpacked(content, path) if content.startswith(GZIP) else content).decode("utf-8")
     except OSError as error:
-        raise BenchmarkError(f"cannot read {path}: {error.strerror}") from None
+        raise BenchmarkError(
+            f"cannot read {path}: {error.strerror}; give a record that `run`, `verify --json` or `bench --json` wrote"
+        ) from None
     except UnicodeDecodeError:
         raise BenchmarkError(f"{path} is not text, so it is no record of ddpm-bench") from None
     return parse_json(text, source=str(path))

@@ -199,7 +199,8 @@ def verified(verify: Record | None, bench: Record) -> str | None:
         return "no verification record was given"
     bad = [f["check"] for f in verify["findings"] if f["status"] not in ("passed", "known_failure")]
     if bad:
-        return f"{len(bad)} checks did not pass, the first is {bad[0]}"
+        many = "1 check" if len(bad) == 1 else f"{len(bad)} checks"
+        return f"{many} did not pass, the first is {bad[0]}"
     if not verify["findings"]:
         return "the verification record holds no finding"
     for key in ("code", "mindspore", "numpy", "cpu"):

@@ -40,6 +40,7 @@ for (let node; node = walk.nextNode();) { const e = node.parentElement, words = 
   if (ratio < contrast[0]) contrast = [ratio, words]; }
 const wide = document.documentElement;
 parent.postMessage(JSON.stringify({font, contrast, overflow: wide.scrollWidth - wide.clientWidth, width: innerWidth,
+  ground: rgb(getComputedStyle(document.body).backgroundColor),
   dark: matchMedia("(prefers-color-scheme: dark)").matches,
   loaded: performance.getEntriesByType("resource").map(r => r.name)}), "*");
 });</script>"""

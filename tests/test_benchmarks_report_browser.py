@@ -50,3 +50,21 @@ def test_a_page_that_loads_something_is_noticed(tmp_path: Path, page: str) -> No
     allowed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", loading)
     browse(tmp_path, allowed, f"--log-net-log={log}")
     assert any("example.invalid" in url for url in requested(log))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_can_be_printed_on_white(tmp_path: Path, page: str, scheme: str) -> None:
+    """A4 at 96 dots an inch; the rules for print are taken for a screen, since headless Chromium prints to PDF only."""
+    assert page.count("@media print") == 1
+    on_paper = (
+        page.replace("@media print", "@media all")
+        .replace("), print {", "), all {")
+        .replace("media screen and", "media print and")
+    )
+    seen = measured(tmp_path, on_paper, 794, scheme)
+    assert seen["overflow"] <= 0
+    assert seen["contrast"][0] >= 4.5, seen
+    assert seen["ground"] == [255, 255, 255]
+    printed = tmp_path / "page.pdf"
+    browse(tmp_path, page, f"--print-to-pdf={printed}")
+    assert printed.read_bytes().startswith(b"%PDF")
