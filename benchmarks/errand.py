@@ -1,17 +1,40 @@
-"""What an arm's interpreter is sent for beside being timed: to say which kernels it runs, to have itself judged."""
+"""What an arm's interpreter is sent for beside being timed: to say which kernels it runs, to have itself judged.
+
+Nothing is timed meanwhile, so as many errands run at once as there are processors.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.arms import Arm
 from benchmarks.worker import worker_variables
 
+Answer = TypeVar("Answer")
+
+_under_way: set[int] = set()
+"""Process groups of the errands that run."""
+
+_lock = threading.Lock()
+
+_ending = threading.Event()
+"""Set while all errands are being ended: none begins any more."""
+
 
 class ErrandError(Exception):
     """Why there is no answer, in words that go on with "… ended with", "… took longer"."""
+
+
+class EndedError(Exception):
+    """The errand was ended, or not begun, since another one raised: it has no answer, not even why."""
 
 
 def errand(
@@ -26,15 +49,60 @@ def errand(
     """The interpreter of `arm` run with `arguments` in `folder`, its code first on the path, for at most `seconds`.
 
     `variables` are its environment, with the arm's own and the `extra` ones on top. Raises `ErrandError` where it
-    cannot be started or takes too long; how it ended otherwise is for the caller to judge.
+    cannot be started or takes too long, `EndedError` where `together` ends it; how it ended otherwise is for the caller
+    to judge.
     """
     environment = worker_variables(variables, {**arm.variables, **(extra or {})}, code=arm.code)
-    try:
-        return subprocess.run(  # noqa: S603 - an interpreter with our own arguments
-            [arm.python, *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", timeout=seconds, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ErrandError(f"took longer than {seconds:.0f} s") from None
-    except OSError as error:
-        raise ErrandError(f"could not be started: {error.strerror}") from None
+    command = [arm.python, *arguments]
+    with _lock:
+        if _ending.is_set():
+            raise EndedError
+        try:
+            process = subprocess.Popen(  # noqa: S603 - an interpreter with our own arguments
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ErrandError(f"could not be started: {error.strerror}") from None
+        _under_way.add(process.pid)
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise ErrandError(f"took longer than {seconds:.0f} s") from None
+        finally:
+            _end(process.pid)
+    if _ending.is_set():
+        raise EndedError
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def together(errands: Iterable[Callable[[], Answer]]) -> list[Answer]:
+    """The answers of `errands`, in their order, as many at once as there are processors.
+
+    An exception of one of them, and Ctrl-C, ends those under way and leaves out those that have not begun.
+    """
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        waiting = [pool.submit(errand) for errand in errands]
+        try:
+            return [each.result() for each in waiting]
+        except BaseException:
+            with _lock:
+                _ending.set()
+                groups = list(_under_way)
+            for group in groups:
+                _end(group)
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            _ending.clear()
+
+
+def _end(group: int) -> None:
+    """End what is left of an errand, with all that it started."""
+    with _lock:
+        if group not in _under_way:  # its number may be somebody else's by now
+            return
+        _under_way.remove(group)
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)

@@ -17,6 +17,7 @@ The record, as JSON:
      "kernels": {"said", "changes"}, see versions_kernels.py,
      "remedies": [those of versions_remedies.py], where a step made a build slower,
      "gates": [the fields of versions_gate.Gate], where builds were judged,
+     "ledgers": {"said", "changes"}, see versions_ledger.py, where operators were measured,
      "notes": [sentences]}
 
 A sweep that is given a store goes on where an interrupted one of the same question ended (`versions_store.py`).
@@ -42,6 +43,7 @@ from benchmarks import (
     history,
     versions_gate,
     versions_kernels,
+    versions_ledger,
     versions_remedies,
     versions_store,
 )
@@ -76,6 +78,8 @@ class Question:
     """seconds of measuring; None for as long as it takes"""
     verify: bool = True
     """whether every build has the judge's gate run under it, too"""
+    changes: versions_ledger.Changes | None = None
+    """how ledgers of kernels are compared; None for not measuring how accurate each build's operators are"""
     remedies: Remedies = field(default_factory=dict)
     """what to try on builds that a step made slower"""
 
@@ -154,6 +158,11 @@ def sweep(
             found["gates"] = versions_gate.gates(
                 bout.arms, mode="both" if len(modes) > 1 else modes.pop(), store=keeping.store,
                 session=outputs.session, tell=keeping.tell,
+            )  # fmt: skip
+        if question.changes:
+            found["ledgers"] = versions_ledger.ledgers(
+                bout.arms, question.changes, device=bout.device, store=keeping.store, session=outputs.session,
+                tell=keeping.tell,
             )  # fmt: skip
     divided = _attributions(records, found, said)
     found |= {"attribution": divided} if divided else {}

@@ -14,13 +14,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Tell
-from benchmarks.errand import ErrandError, errand
+from benchmarks.errand import ErrandError, errand, together
 from benchmarks.measurement import BenchmarkError, Record, check_record, read_json
 
 GATE_SECONDS = 900.0
@@ -54,7 +55,8 @@ class Gate:
 def gates(arms: Sequence[Arm], *, mode: str, store: Path | None, session: str, tell: Tell) -> list[Record]:
     """The gate of each of `arms` in `mode`, as JSON. Raises `BenchmarkError` when the store cannot be written."""
     places = [versions_store.place(store, "gate", session, arm.label) for arm in arms]
-    return [_judged(arm, mode, place, tell).as_record() for arm, place in zip(arms, places, strict=True)]
+    found = together(partial(_judged, arm, mode, place, tell) for arm, place in zip(arms, places, strict=True))
+    return [gate.as_record() for gate in found]
 
 
 def _judged(arm: Arm, mode: str, place: Path | None, tell: Tell) -> Gate:

@@ -43,6 +43,7 @@ def markdown(record: Record) -> str:
         *_remedies(record),
         *_kernels(record),
         *_drift(record),
+        *_ledgers(record),
         *(f"* {inline(b['label'])} could not be used: {inline(b['reason'])}" for b in record["builds"] if b["reason"]),
         *(f"* {inline(note)}" for note in record["notes"]),
         "",
@@ -194,6 +195,20 @@ def _drift(record: Record) -> list[str]:
         for n in changes
     ]
     return ["Outputs for the same inputs, where a bit or more differs from the build before:", "", *lines, ""]
+
+
+def _ledgers(record: Record) -> list[str]:
+    """What became of the accuracy of operators, folded up where Markdown can be."""
+    found = record.get("ledgers")
+    if not found:
+        return []
+    silent = [f"* {inline(one['build'])}: {inline(one['reason'])}" for one in found["said"] if one["reason"]]
+    changes = found["changes"]
+    lines = [f"* {inline(each['step'][1])}: {inline(each['what'])}" for each in changes]
+    count = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+    folded = [f"<details><summary>Accuracy of operators: {count}</summary>", "", *lines, "", "</details>", ""]
+    told = folded if changes else ["Accuracy of operators: no step changed any.", ""]
+    return [*told, *([*silent, ""] if silent else [])]
 
 
 def _environment(record: Record, labels: Sequence[str]) -> list[str]:

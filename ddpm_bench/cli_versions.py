@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ddpm_bench import interruption
+from ddpm_bench import interruption, kernel_record
 from ddpm_bench.cli_clock import REFERENCE, progressing
 from ddpm_bench.files import output_files, output_folder
 from ddpm_bench.terminal import File, Folder, complain, mode_option, modes_of, say, sentences_of
@@ -30,6 +30,7 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
     "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
 )
 @click.option("--verify/--no-verify", default=True, help="Judge the DDPM under every build, too.")
+@click.option("--ledger/--no-ledger", default=True, help="Measure how accurate every build's operators are, too.")
 @click.option("--remedies/--no-remedies", default=True, help="Try what is known to help on builds that became slower.")
 @click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
@@ -46,6 +47,7 @@ def versions(
     mode: str,
     layers: bool,
     verify: bool,
+    ledger: bool,
     remedies: bool,
     pairs: int | None,
     effect: float,
@@ -73,7 +75,10 @@ def versions(
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
     picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
-    question = sweeping.Question(picks, effect, pairs, budget, verify, known_remedies() if remedies else {})
+    question = sweeping.Question(
+        picks, effect, pairs, budget, verify, kernel_record.changes if ledger else None,
+        known_remedies() if remedies else {},
+    )  # fmt: skip
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
         builds = prepared(releases, named)
@@ -126,6 +131,7 @@ def reproducing(
     asked += ["--pairs", str(question.pairs)] if question.pairs else []
     asked += [] if layers else ["--no-layers"]
     asked += [] if question.verify else ["--no-verify"]
+    asked += [] if question.changes else ["--no-ledger"]
     asked += [] if question.remedies else ["--no-remedies"]
     asked += ["--budget", f"{question.budget:g}"] if question.budget else []
     return shlex.join(["ddpm-bench", "versions", *asked])

@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import duel, implementations, versions, versions_builds, versions_gate
+from benchmarks import duel, implementations, versions, versions_builds, versions_gate, versions_ledger
 from benchmarks.arms import Arm
 from benchmarks.builds import Build
 from benchmarks.cases import Case, select
@@ -76,6 +76,7 @@ def sweep(
     outputs: Mapping[str, NDArray[Any]] | None = None,
     broken: Mapping[str, str] | None = None,
     verify: bool = False,
+    ledger: bool = False,
     remedies: Mapping[str, Mapping[str, str]] = {},
     **keeping: Any,
 ) -> Record:
@@ -101,12 +102,14 @@ def sweep(
     ]
     builds += [Build(label, None, label, reason) for label, reason in (broken or {}).items()]
     picks = tuple((case, mode) for case in select(f"{FORWARD} {STEP}") for mode in ("graph", "pynative"))
-    question = Question(picks, pairs=8, verify=verify, remedies=remedies)
+    changes = compared_ledgers if ledger else None
+    question = Question(picks, pairs=8, verify=verify, changes=changes, remedies=remedies)
     with (
         mock.patch.object(duel, "fight", fight),
         mock.patch.object(versions, "contents", contents),
         mock.patch.object(implementations, "ask", asked),
         mock.patch.object(versions_gate, "judge", judged),
+        mock.patch.object(versions_ledger, "measure", accurate),
     ):
         found = versions.sweep(builds, question, reference="m:f", keeping=versions.Keeping(**keeping))
     return {**found, "command": COMMAND}
@@ -139,6 +142,19 @@ def judged(arm: Arm, _: str) -> versions_gate.Gate:
     if arm.label == "2.10.0":
         return versions_gate.Gate(arm.label, 0, 0, (), "judging ended with exit code 1: no such operator")
     return versions_gate.Gate(arm.label, 410, 410, ())
+
+
+def accurate(arm: Arm, _: str) -> versions_ledger.Ledger:
+    """How accurate a build's operators are: the nightly cannot be measured."""
+    if arm.label.startswith("nightly"):
+        return versions_ledger.Ledger(arm.label, (), "measuring operators ended with exit code 1: no such operator")
+    return versions_ledger.Ledger(arm.label, ({"op": "erf", "ulps": 9.0 if arm.label < "2.9" else 2.0},))
+
+
+def compared_ledgers(old: versions_ledger.Rows, new: versions_ledger.Rows) -> list[str]:
+    """A sentence if the one operator is not what it was."""
+    before, now = (rows[0]["ulps"] for rows in (old, new))
+    return [] if before == now else [f"erf, float32: {before:g} → {now:g} ulps"]
 
 
 def steady(labels: Sequence[str] = ("2.9.0", "2.10.0"), **changes: Times) -> dict[str, Record]:
@@ -186,6 +202,7 @@ def eventful() -> Record:
         arms,
         outputs=outputs,
         verify=True,
+        ledger=True,
         remedies={"ONEDNN_MAX_CPU_ISA=AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}},
         broken={"2.11.0": "cannot be installed: there is no version of mindspore==2.11.0"},
     )
