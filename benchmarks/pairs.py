@@ -23,24 +23,27 @@ TIMED_SECONDS = 4.0
 SMALL_SECONDS = 0.25
 """The same for each of many small cases in one worker."""
 
-FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 6, 12, 120
+FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 2, 12, 120
 """From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores). Calls so long that
-`ENOUGH_ROUNDS` of them would take twice the time that rounds are to take have fewer."""
+`ENOUGH_ROUNDS` of them would take twice the time that rounds are to take have fewer: what changes from moment to moment
+has its mean within them."""
 
 
 def count_rounds(seconds: Mapping[str, float], *, small: bool = False) -> dict[str, int]:
     """How many calls each arm times when the last untimed one took it `seconds`.
 
-    Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast the largest power of two
-    times that, up to `MOST_ROUNDS`, by which it is not slower than the slowest: as many rounds of it would be over in a
-    moment that says little.
+    Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast a power of two times
+    that, the largest with which its rounds take no longer than rounds are to take: as many as the slowest has would be
+    over in a moment that says little.
     """
     timed = SMALL_SECONDS if small else TIMED_SECONDS
     calls = {arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()}
     slowest = max(calls.values())
     wanted = max(timed / slowest, min(ENOUGH_ROUNDS, 2 * timed / slowest), FEWEST_ROUNDS)
     rounds = 2 * math.floor(wanted / 2)
-    return {arm: rounds * _power_of_two(min(slowest / each, MOST_ROUNDS / rounds)) for arm, each in calls.items()}
+    return {
+        arm: rounds * _power_of_two(max(1.0, min(timed / each, MOST_ROUNDS) / rounds)) for arm, each in calls.items()
+    }
 
 
 def _power_of_two(most: float) -> int:

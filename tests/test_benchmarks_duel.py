@@ -183,8 +183,9 @@ def test_arms_of_about_one_speed_time_equally_many_rounds_and_much_faster_ones_m
 ) -> None:
     monkeypatch.undo()
     assert count_rounds({"old": 0.05, "new": 0.034}) == {"old": 80, "new": 80}
-    assert count_rounds({"old": 0.034, "new": 1.25, "third": 0.5}) == {"old": 96, "new": 6, "third": 12}
-    assert count_rounds({"old": 0.001, "new": 30.0}) == {"old": 96, "new": 6}
+    assert count_rounds({"old": 0.034, "new": 1.25, "third": 0.3}) == {"old": 96, "new": 6, "third": 12}
+    assert count_rounds({"old": 0.31, "new": 4.2, "third": 0.28}) == {"old": 8, "new": 2, "third": 8}
+    assert count_rounds({"old": 0.001, "new": 30.0}) == {"old": 64, "new": 2}
     assert count_rounds({"old": 0.001, "new": 0.05}) == {"old": 80, "new": 80}  # 160 would be above the most
 
 
