@@ -94,6 +94,12 @@ def _picks(pattern: str, *modes: str) -> tuple[tuple[Case, str], ...]:
     return tuple((case, mode) for case in select(pattern) for mode in modes)
 
 
+VERSIONS = (
+    *_picks("unet_forward[digits,*]", *MODES),
+    *_picks("training_step[digits,*]", "graph"),  # in PyNative mode it takes as long again, and has the same kernels
+)
+"""What is timed under half a dozen builds, unless told otherwise."""
+
 EXTENTS: Mapping[str, Plan] = {
     "full": Plan(tuple((case, mode) for case in CASES for mode in MODES), processes=5),
     "quick": Plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,18 @@ from ddpm_bench.terminal import File, Folder, complain, mode_option, modes_of, s
 
 if TYPE_CHECKING:
     from benchmarks.builds import Build
+    from benchmarks.cases import Case
     from benchmarks.versions import Question
-
-CASES = "unet_forward[digits,*] training_step[digits,*]"
-"""What is measured unless told otherwise: small enough for half a dozen builds."""
 
 
 @click.command()
 @click.argument("releases", nargs=-1, metavar="[VERSION]...")
 @click.option("--python", "named", multiple=True, metavar="LABEL=PATH", help="A further interpreter with MindSpore.")
-@click.option("--only", default=CASES, metavar="PATTERN", help="Cases whose id matches.")
+@click.option(
+    "--only",
+    metavar="PATTERN",
+    help="Cases whose id matches. [default: digits; forward in both modes, training compiled]",
+)
 @mode_option
 @click.option(
     "--layers/--no-layers", default=True, help="Time the parts of forward passes, too, to say what made a step."
@@ -43,7 +46,7 @@ CASES = "unet_forward[digits,*] training_step[digits,*]"
 def versions(
     releases: tuple[str, ...],
     named: tuple[str, ...],
-    only: str,
+    only: str | None,
     mode: str,
     layers: bool,
     verify: bool,
@@ -64,17 +67,15 @@ def versions(
     measured is stored row by row: the same command goes on with it, whatever ended it, and measures nothing twice. Exit
     code 1 if the newest is slower than the one before it or its numbers changed beyond rounding, 3 if undecided.
     """
-    from benchmarks import announce, announce_versions, report, selection, versions_page, versions_text
+    from benchmarks import announce, announce_versions, report, versions_page, versions_text
     from benchmarks import versions as sweeping
     from benchmarks.measurement import BenchmarkError, write_record
 
     folder = output_folder(out)
     output_files(junit)
-    chosen = selection.choose(only, layers=layers)
-    if not chosen:
-        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
-    modes = modes_of(mode)  # of single operators the first is enough: they explain, and are many
-    picks = tuple((case, one) for case in chosen for one in (modes[:1] if case.small and layers else modes))
+    picks = picked(only, modes_of(mode), layers=layers)
+    if not picks:
+        return complain(f"no case matches {only!r} in {mode} mode; see `ddpm-bench bench --list`", 3)
     question = sweeping.Question(
         picks, effect, pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},
@@ -93,6 +94,22 @@ def versions(
     print(versions_text.markdown(record))
     print("\n".join([*(announce_versions.github(record) if github else ()), str(folder / "versions.html")]))
     return sweeping.exit_code(record)
+
+
+def picked(only: str | None, modes: Sequence[str], *, layers: bool) -> tuple[tuple[Case, str], ...]:
+    """The cases with the mode each runs in; with `layers` the parts of the forward passes among them come last.
+
+    Of parts the first mode is enough: they explain, and are many.
+    """
+    from benchmarks import plans, selection
+    from benchmarks.layer_times import wanted
+
+    chosen = selection.choose(only) if only else ()
+    whole = [(case, mode) for case in chosen for mode in modes]
+    whole = whole if only else [(case, mode) for case, mode in plans.VERSIONS if mode in modes]
+    parts = wanted(case for case, _ in whole) if layers else ()
+    known = {case.id for case, _ in whole}
+    return (*whole, *((part, modes[0]) for part in parts if part.id not in known))
 
 
 def known_remedies() -> dict[str, dict[str, str]]:
@@ -123,11 +140,11 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
 
 
 def reproducing(
-    releases: tuple[str, ...], named: tuple[str, ...], question: Question, only: str, mode: str, *, layers: bool
+    releases: tuple[str, ...], named: tuple[str, ...], question: Question, only: str | None, mode: str, *, layers: bool
 ) -> str:
     """The command to give to somebody else; where they have the interpreters that were named is theirs to say."""
     own = [f"--python={text.partition('=')[0]}=PATH" for text in named]
-    asked = [*releases, *own, "--only", only, "--mode", mode, "--effect", f"{question.effect:g}"]
+    asked = [*releases, *own, *(["--only", only] if only else []), "--mode", mode, "--effect", f"{question.effect:g}"]
     asked += ["--pairs", str(question.pairs)] if question.pairs else []
     asked += [] if layers else ["--no-layers"]
     asked += [] if question.verify else ["--no-verify"]

@@ -12,6 +12,7 @@ import sweeps
 
 from benchmarks import builds, versions
 from benchmarks.builds import Build
+from ddpm_bench import cli_versions
 from ddpm_bench.cli import run_command
 
 
@@ -78,9 +79,22 @@ def test_record_page_and_text_lie_in_the_folder_and_the_code_is_the_sweeps(
     page = (folder / "versions" / "versions.html").read_text()
     assert page.startswith("<!doctype html>")
     for written in (record["command"], text, page):
-        assert "ddpm-bench versions 2.10.0 2.9.0 --python=mine=PATH --only" in written
-        assert "--mode graph --effect 0.03 --pairs 9" in written
+        assert "ddpm-bench versions 2.10.0 2.9.0 --python=mine=PATH --mode graph --effect 0.03 --pairs 9" in written
         assert "/opt/mine" not in written
+
+
+def test_cases_are_few_unless_others_are_asked_for() -> None:
+    both = ("graph", "pynative")
+    forward, step = "unet_forward[digits,b64]", "training_step[digits,b64]"
+    usual = [(case.id, mode) for case, mode in cli_versions.picked(None, both, layers=False)]
+    assert usual == [(forward, "graph"), (forward, "pynative"), (step, "graph")]
+    assert [(c.id, m) for c, m in cli_versions.picked(None, ("pynative",), layers=False)] == [(forward, "pynative")]
+    whole, parts = (cli_versions.picked(None, both, layers=layers) for layers in (False, True))
+    assert parts[: len(whole)] == whole
+    assert {(case.small, mode) for case, mode in parts[len(whole) :]} == {(True, "graph")}
+    named = cli_versions.picked("training_step[digits,*]", both, layers=True)
+    assert [(case.id, mode) for case, mode in named] == [(step, mode) for mode in both]
+    assert cli_versions.picked("nothing*", both, layers=True) == ()
 
 
 def test_store_can_be_elsewhere_and_begun_anew(asked: list[Any]) -> None:
