@@ -28,6 +28,7 @@ import filelock
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
+from benchmarks import errand
 from benchmarks.measurement import BenchmarkError
 
 INSTALL_SECONDS = 1800.0
@@ -87,16 +88,14 @@ class Outcome:
 
 def command_outcome(command: Sequence[str], seconds: float) -> Outcome:
     """Run `command` for at most `seconds`, without input, and return how it ended."""
+    environment = {**os.environ, "PYTHONNOUSERSITE": "1"}
     try:
-        done = subprocess.run(  # noqa: S603 - a list of arguments, no shell; interpreters the user named or we made
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds,
-            check=False, env={**os.environ, "PYTHONNOUSERSITE": "1"},
-        )  # fmt: skip
+        done = errand.run(command, environment=environment, seconds=seconds, stderr=subprocess.STDOUT)
     except subprocess.TimeoutExpired as late:
         return Outcome(None, (late.stdout or b"").decode(errors="replace"))
     except OSError as error:
         return Outcome(127, f"{command[0]}: {error.strerror}")
-    return Outcome(done.returncode, done.stdout.decode(errors="replace"))
+    return Outcome(done.returncode, done.stdout)
 
 
 def requirements(mindspore: str) -> list[str]:

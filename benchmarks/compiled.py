@@ -8,6 +8,7 @@ interpreter, code, settings, cases and mode. What is loaded instead of compiled 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ class Graphs:
         place = self._place(job)
         place.mkdir(exist_ok=True)
         return {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(place)}
+
+    def forget(self, job: Job) -> None:
+        """Remove the graphs of workers that do `job`: one that was killed may have left half of one."""
+        shutil.rmtree(self._place(job), ignore_errors=True)
 
     def _place(self, job: Job) -> Path:
         return self.folder / hashlib.sha256(repr((job.arm, job.side)).encode()).hexdigest()[:16]

@@ -38,6 +38,9 @@ Group = dict[Cell, Case]
 FIRST_GUESS = 15.0
 """Seconds that the first pair is expected to take."""
 
+MOST_DEATHS = 2
+"""Pairs of a cell that are measured again since a signal ended a worker; after that it is the reason in the rows."""
+
 Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
 
@@ -64,6 +67,8 @@ class Bout:
     timeout: float = WORKER_SECONDS
     small_pairs: int | None = None
     """of small cases, where they only explain others; None for as many as of all"""
+    shared: bool = False
+    """whether the cases of a network share the workers of a pair, as small ones always do: quicker"""
     compile_cache: bool = False
     """whether later workers of an arm may load what its first one compiled"""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Bout:
             "device": self.device,
             "most_pairs": self.most_pairs,
             "small_pairs": self.small_pairs,
+            "shared": self.shared,
             "compile_cache": self.compile_cache,
             "arms": [[arm.label, arm.tuning, arm.planted] for arm in self.arms],
             **self.about,
@@ -141,6 +147,8 @@ class _Session:
     """by arm, as the workers of the interrupted session saw it"""
     done: dict[Cell, int] = field(default_factory=dict)
     """pairs"""
+    deaths: dict[Cell, int] = field(default_factory=dict)
+    """pairs that are measured again"""
     cost: dict[Cell, float] = field(default_factory=dict)
     """seconds of the last pair"""
     counts: dict[Cell, Mapping[str, int]] = field(default_factory=dict)
@@ -173,11 +181,11 @@ class _Session:
         self.on_progress(sum(self.done.values()), sum(self.done.values()), 0.0, "done")
 
     def _groups(self) -> list[Group]:
-        """The cells of the plan: one each, or the small ones of a network together, which share their workers."""
-        groups: dict[tuple[str, str], Group] = {}
+        """The cells of the plan: one each, or those of a network together that share their workers."""
+        groups: dict[tuple[str, str, bool], Group] = {}
         for case, mode in self.bout.picks:
-            name = case.group if case.small else case.id
-            groups.setdefault((name, mode), {})[case.id, self.bout.device, mode] = case
+            name = case.group if case.small or self.bout.shared else case.id
+            groups.setdefault((name, mode, case.small), {})[case.id, self.bout.device, mode] = case
         return list(groups.values())
 
     def _next(self, group: Group) -> Group:
@@ -261,14 +269,30 @@ class _Session:
             rounds=rounds,
             on_heartbeat=report,
         )
+        found = answers if process % 2 == 0 else answers[::-1]
         for cell in cells:
             self.cost[cell] = time.perf_counter() - began
+        if self._again(first, jobs, found):
+            return
+        for cell in cells:
             self.done[cell] = process + 1
-        found = answers if process % 2 == 0 else answers[::-1]
         noted = (
             [compiled.noting(answer, state) for answer, state in zip(found, states, strict=True)] if states else found
         )
         self._keep(jobs, noted)
+
+    def _again(self, cell: Cell, jobs: Sequence[Job], answers: Sequence[Answer]) -> bool:
+        """Whether a pair with this `cell` is to be measured again, since a signal ended a worker; a note says so."""
+        killed = {job.side.label: by for job, one in zip(jobs, answers, strict=True) if (by := one.killed_by)}
+        if not killed or self.deaths.get(cell, 0) >= MOST_DEATHS:
+            return False
+        self.deaths[cell] = self.deaths.get(cell, 0) + 1
+        who = " and ".join(f"the worker of {label} was ended by {by}" for label, by in killed.items())
+        self.notes.append(f"{cell[0]} in {cell[2]} mode on {cell[1]}: {who}; its pair was measured again")
+        if self.graphs:
+            for job in jobs:
+                self.graphs.forget(job)
+        return True
 
     def _keeping_graphs(self, job: Job) -> Job:
         """The `job` with the variables of its compiled graphs, if they are kept."""

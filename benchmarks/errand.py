@@ -53,28 +53,42 @@ def errand(
     to judge.
     """
     environment = worker_variables(variables, {**arm.variables, **(extra or {})}, code=arm.code)
-    command = [arm.python, *arguments]
+    try:
+        return run([arm.python, *arguments], folder=folder, environment=environment, seconds=seconds)
+    except subprocess.TimeoutExpired:
+        raise ErrandError(f"took longer than {seconds:.0f} s") from None
+    except OSError as error:
+        raise ErrandError(f"could not be started: {error.strerror}") from None
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    seconds: float,
+    folder: Path | None = None,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
+    """A `command` run without input for at most `seconds`, in a session of its own that ends with it.
+
+    Raises `subprocess.TimeoutExpired`, `OSError` where it cannot be started, and `EndedError` where `together` ends it.
+    """
     with _lock:
         if _ending.is_set():
             raise EndedError
-        try:
-            process = subprocess.Popen(  # noqa: S603 - an interpreter with our own arguments
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise ErrandError(f"could not be started: {error.strerror}") from None
+        process = subprocess.Popen(  # noqa: S603 - our own command or an interpreter that the user named, no shell
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
         _under_way.add(process.pid)
     with process:
         try:
-            stdout, stderr = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise ErrandError(f"took longer than {seconds:.0f} s") from None
+            said, complained = process.communicate(timeout=seconds)
         finally:
             _end(process.pid)
     if _ending.is_set():
         raise EndedError
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
 
 def together(errands: Iterable[Callable[[], Answer]]) -> list[Answer]:

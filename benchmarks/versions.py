@@ -183,7 +183,8 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
     explaining = any(not case.small for case, _ in question.picks)
     return duel.Bout(
         arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked},
-        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None, compile_cache=True,
+        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None, shared=True,
+        compile_cache=True,
     )  # fmt: skip
 
 

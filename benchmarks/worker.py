@@ -77,6 +77,8 @@ class Answer:
     seconds: float
     outputs: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     """of the last timed calls, by case, where the job asked for them"""
+    killed_by: str | None = None
+    """the signal that ended it, such as "SIGSEGV", if one did"""
 
 
 def run_worker(
@@ -137,7 +139,9 @@ def answer(job: Job, folder: Path, end: int | None, late: str, seconds: float) -
     measurements = tuple(
         rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
     )
-    return Answer(tuple(_with_wall(row, seconds) for row in measurements), seen, seconds, _outputs(folder, job))
+    timed = tuple(_with_wall(row, seconds) for row in measurements)
+    killed_by = signal.Signals(-end).name if end is not None and end < 0 else None
+    return Answer(timed, seen, seconds, _outputs(folder, job), killed_by)
 
 
 def _outputs(folder: Path, job: Job) -> dict[str, list[NDArray[Any]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
     """The builds, the oldest release first and the user's own last. Raises `BenchmarkError` for what is none."""
     import platformdirs
 
-    from benchmarks import builds
+    from benchmarks import builds, errand
     from benchmarks.measurement import BenchmarkError
 
     pairs = [text.partition("=") for text in named]
@@ -135,8 +136,11 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
     if len(releases) + len(named) < 2:
         raise BenchmarkError("name at least two builds: releases such as 2.7.0 2.10.0, or --python LABEL=PATH")
     folder = platformdirs.user_cache_path("ddpm-bench") / "builds"
-    ours = [builds.made(release, folder, tell=say) for release in builds.in_order(releases)]
-    return [*ours, *(builds.named(label, Path(path)) for label, _, path in pairs)]
+    asked: list[Callable[[], Build]] = [
+        *(partial(builds.made, release, folder, tell=say) for release in builds.in_order(releases)),
+        *(partial(builds.named, label, Path(path)) for label, _, path in pairs),
+    ]
+    return errand.together(asked)
 
 
 def reproducing(

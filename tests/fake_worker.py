@@ -60,6 +60,9 @@ def make(case, machine, reference):
     def call():
         if behaviour == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if behaviour == "die once" and not os.path.exists(case.params["mark"]):
+            open(case.params["mark"], "w").close()
+            os.kill(os.getpid(), signal.SIGSEGV)
         if behaviour == "leave":
             print("the last words", flush=True)
             os._exit(7)

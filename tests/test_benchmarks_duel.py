@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fake_worker import case
 from benchmarks import duel, environment, pairs
 from benchmarks.arms import HERE, Arm, checkout
 from benchmarks.compare import compare_records
-from benchmarks.duel import Bout, fight
+from benchmarks.duel import MOST_DEATHS, Bout, fight
 from benchmarks.measurement import BenchmarkError, Measurement, measurements
 from benchmarks.pairs import ENOUGH_ROUNDS, FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS, count_rounds
 from benchmarks.proof import STUDIED
@@ -72,11 +73,26 @@ def test_planted_slowdown_is_measured_and_named_in_the_environment() -> None:
 )
 def test_worker_that_fails_is_a_reason_in_both_arms_and_not_a_hang(behaviour: str, reason: str) -> None:
     bout = Bout((OLD, NEW), ((case(behaviour=behaviour), "graph"),), most_pairs=1, timeout=5.0)
-    rows = [row for found in measured(fight(bout, reference="json:loads")).values() for row in found]
+    records = fight(bout, reference="json:loads")
+    rows = [row for found in measured(records).values() for row in found]
     assert len(rows) == 2
     assert all(row.seconds == () for row in rows)
     assert all(row.invalid for row in rows)
     assert any(reason in str(row.invalid) for row in rows), [row.invalid for row in rows]
+    assert len(records["old"]["notes"]) == (MOST_DEATHS if behaviour == "die" else 0)
+
+
+def test_pair_whose_worker_was_killed_is_measured_again_and_noted(tmp_path: Path) -> None:
+    dying = case(behaviour="die once", mark=str(tmp_path / "mark"))
+    kept: list[Any] = []
+    bout = Bout((OLD, NEW), ((dying, "graph"),), most_pairs=2, compile_cache=True)
+    records = fight(bout, reference="json:loads", on_pair=kept.append)
+    for rows in measured(records).values():
+        assert [(row.process, row.invalid) for row in rows] == [(0, None), (1, None)]
+    assert len(kept) == 2
+    (note,) = records["old"]["notes"]
+    assert note.startswith("fake[a] in graph mode on CPU: the worker of ")
+    assert note.endswith(" was ended by SIGSEGV; its pair was measured again")
 
 
 class Pairs:
@@ -211,3 +227,22 @@ def test_checkout_whose_clock_cannot_take_turns_is_refused(tmp_path: Path) -> No
         (tmp_path / room / "__init__.py").touch()
     with pytest.raises(BenchmarkError, match="too old to take turns"):
         checkout(tmp_path)
+
+
+def test_cases_of_a_network_share_their_workers_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def pair(jobs: Any, variables: Any, **_: Any) -> list[Answer]:
+        seen.append([case.id for case in jobs[0].cases])
+        return [Answer((), {}, 1.0) for _ in jobs]
+
+    monkeypatch.setattr(duel, "run_pair", pair)
+    small = dataclasses.replace(case("silu[n,b1]"), small=True)
+    picks = ((case("forward[n,b1]"), "graph"), (case("step[n,b1]"), "graph"), (small, "graph"))
+    for shared, wanted in (
+        (True, [["forward[n,b1]", "step[n,b1]"], ["silu[n,b1]"]]),
+        (False, [["forward[n,b1]"], ["step[n,b1]"], ["silu[n,b1]"]]),
+    ):
+        seen.clear()
+        fight(Bout((OLD, NEW), picks, most_pairs=1, shared=shared), reference="json:loads", variables={})
+        assert seen == wanted
