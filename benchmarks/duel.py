@@ -19,7 +19,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks import compiled, environment
+from benchmarks import compiled, environment, pairs
 from benchmarks.arms import Arm
 from benchmarks.cases import Case
 from benchmarks.layer_times import layers
@@ -73,6 +73,12 @@ class Bout:
     """whether later workers of an arm may load what its first one compiled"""
     about: Mapping[str, Any] = field(default_factory=dict)
     """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
+
+    def timed(self, case: Case) -> float:
+        """Seconds that the rounds of a `case` are to take in each worker."""
+        if not case.small:
+            return pairs.TIMED_SECONDS
+        return pairs.SMALL_SECONDS if self.small_pairs is None else pairs.EXPLAINING_SECONDS
 
     @property
     def plan(self) -> Record:
@@ -255,7 +261,7 @@ class _Session:
 
         def rounds(name: str, seconds: Mapping[str, float]) -> Mapping[str, int]:
             cell = (name, self.bout.device, mode)
-            return self.counts.setdefault(cell, count_rounds(seconds, small=cells[cell].small))
+            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell])))
 
         report()
         states = [self.graphs.state(job) for job in jobs] if self.graphs else []

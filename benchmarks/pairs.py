@@ -23,20 +23,22 @@ TIMED_SECONDS = 4.0
 SMALL_SECONDS = 0.25
 """The same for each of many small cases in one worker."""
 
+EXPLAINING_SECONDS = 0.1
+"""The same where small cases only explain others."""
+
 FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 2, 12, 120
 """From 30 to 120 rounds the spread of pairs fell from 1.6 to 1.0 % (34 ms a call, two cores). Calls so long that
 `ENOUGH_ROUNDS` of them would take twice the time that rounds are to take have fewer: what changes from moment to moment
 has its mean within them."""
 
 
-def count_rounds(seconds: Mapping[str, float], *, small: bool = False) -> dict[str, int]:
-    """How many calls each arm times when the last untimed one took it `seconds`.
+def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> dict[str, int]:
+    """How many calls each arm times, for about `timed` seconds, when the last untimed one took it `seconds`.
 
     Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast a power of two times
     that, the largest with which its rounds take no longer than rounds are to take: as many as the slowest has would be
     over in a moment that says little.
     """
-    timed = SMALL_SECONDS if small else TIMED_SECONDS
     calls = {arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()}
     slowest = max(calls.values())
     wanted = max(timed / slowest, min(ENOUGH_ROUNDS, 2 * timed / slowest), FEWEST_ROUNDS)
