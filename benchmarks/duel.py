@@ -77,7 +77,7 @@ class Bout:
     def timed(self, case: Case) -> float:
         """Seconds that the rounds of a `case` are to take in each worker."""
         if not case.small:
-            return pairs.TIMED_SECONDS
+            return pairs.TIMED_SECONDS if len(self.arms) <= 2 else pairs.MANY_SECONDS
         return pairs.SMALL_SECONDS if self.small_pairs is None else pairs.EXPLAINING_SECONDS
 
     @property
@@ -264,8 +264,9 @@ class _Session:
             return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell])))
 
         report()
-        states = [self.graphs.state(job) for job in jobs] if self.graphs else []
-        ready = [self._keeping_graphs(job) for job in jobs]
+        graphs = self.graphs if self.graphs and compiled.safe(cases) else None
+        states = [graphs.state(job) for job in jobs] if graphs else []
+        ready = [self._keeping(graphs, job) for job in jobs] if graphs else jobs
         answers = run_pair(
             ready if process % 2 == 0 else ready[::-1],
             self.variables,
@@ -300,11 +301,9 @@ class _Session:
                 self.graphs.forget(job)
         return True
 
-    def _keeping_graphs(self, job: Job) -> Job:
-        """The `job` with the variables of its compiled graphs, if they are kept."""
-        if self.graphs is None:
-            return job
-        return replace(job, side=replace(job.side, variables={**job.side.variables, **self.graphs.variables(job)}))
+    def _keeping(self, graphs: compiled.Graphs, job: Job) -> Job:
+        """The `job` with the variables of its compiled `graphs`."""
+        return replace(job, side=replace(job.side, variables={**job.side.variables, **graphs.variables(job)}))
 
     def _keep(self, jobs: Sequence[Job], answers: Sequence[Answer]) -> None:
         fresh = {}

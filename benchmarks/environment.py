@@ -28,8 +28,8 @@ PACKAGES = ("mindspore", "numpy", "pytest-benchmark", "psutil")
 CODE_KEYS = ("code", "ddpm_bench")
 """The keys that say which DDPM was timed: what `compare` studies unless told otherwise."""
 
-PLACES = ("MS_COMPILER_CACHE_PATH",)
-"""Variables that say where something lies: another place makes no other number."""
+COMPILING = ("MS_COMPILER_CACHE_ENABLE", "MS_COMPILER_CACHE_PATH")
+"""Variables that only say whether graphs are compiled or loaded: no call takes another time for it."""
 
 WORKER_SOURCES = ("timing.py", "conftest.py", "test_*.py")
 """The clock's own files that decide what is timed: other ones may change without changing a number."""
@@ -176,5 +176,5 @@ def _first_line(path: str) -> str:
 
 def _set_variables(variables: Mapping[str, str]) -> Environment:
     """Each variable that number libraries read, as `env.NAME`, so that an unset one is simply absent."""
-    read = (name for name in sorted(variables) if _VARIABLES.match(name) and name not in PLACES)
+    read = (name for name in sorted(variables) if _VARIABLES.match(name) and name not in COMPILING)
     return {f"env.{name}": variables[name] for name in read}

@@ -257,7 +257,7 @@ class _Session:
             self.on_progress(self.done, self.done + 1 + len(self.waiting), left, job.label)
 
         report()
-        graphs = self.graphs if job.mode == "graph" else None
+        graphs = self.graphs if job.mode == "graph" and compiled.safe(job.cases) else None
         state, kept = (graphs.state(job), graphs.variables(job)) if graphs else (None, {})
         answer = run_worker(
             job,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from benchmarks.arms import Arm
 from benchmarks.attribution import Part
 from benchmarks.builds import Tell
 from benchmarks.cases import Case
-from benchmarks.errand import together
 from benchmarks.implementations import Kernels
 from benchmarks.measurement import Record
 from benchmarks.onednn import Choice, Primitive
@@ -43,18 +41,15 @@ def asked(arms: Sequence[Arm], picks: Picks, *, device: str, store: Path | None,
     for case, mode in picks:
         if not case.small or not modes or mode == next(iter(modes)):
             modes.setdefault(mode, []).append(case)
-    questions = [(arm, mode) for arm in arms for mode in modes]
-    answers = together(
-        partial(
-            _answer, arm, modes[mode], device, mode,
-            versions_store.place(store, "kernels", session, arm.label, mode), tell,
-        )
-        for arm, mode in questions
-    )  # fmt: skip
-    said: dict[str, dict[str, Kernels]] = {arm.label: {} for arm in arms}
-    for (arm, mode), answer in zip(questions, answers, strict=True):
-        said[arm.label][mode] = answer
-    return said
+    return {  # one after the other: how long a kernel ran is part of the answer
+        arm.label: {
+            mode: _answer(
+                arm, asked, device, mode, versions_store.place(store, "kernels", session, arm.label, mode), tell
+            )
+            for mode, asked in modes.items()
+        }
+        for arm in arms
+    }
 
 
 def as_record(said: Said) -> Record:
