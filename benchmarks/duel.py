@@ -77,7 +77,7 @@ class Bout:
     def timed(self, case: Case) -> float:
         """Seconds that the rounds of a `case` are to take in each worker."""
         if not case.small:
-            return pairs.TIMED_SECONDS if len(self.arms) <= 2 else pairs.MANY_SECONDS
+            return pairs.TIMED_SECONDS
         return pairs.SMALL_SECONDS if self.small_pairs is None else pairs.EXPLAINING_SECONDS
 
     @property

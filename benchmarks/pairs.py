@@ -20,9 +20,6 @@ from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 TIMED_SECONDS = 4.0
 """What the rounds of one worker are to take: about as long as starting it, so that neither is skimped on."""
 
-MANY_SECONDS = 2.0
-"""The same where more than two arms take turns: starting so many workers takes long enough."""
-
 SMALL_SECONDS = 0.25
 """The same for each of many small cases in one worker."""
 

@@ -62,7 +62,11 @@ STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
 
 
-OPERATOR_PAIRS = 3
+PAIRS = 7
+"""Rows of workers unless told otherwise: the fewest of which signed ranks can say anything at their level. More decide
+more, and take hours for half a dozen builds."""
+
+OPERATOR_PAIRS = 2
 """Rows of workers for single operators beside whole cases: they explain a step and are not judged by themselves."""
 
 
@@ -72,7 +76,7 @@ class Question:
 
     picks: tuple[tuple[Case, str], ...]
     effect: float = 0.03
-    pairs: int | None = None
+    pairs: int | None = PAIRS
     """None for as many as the verdicts need"""
     budget: float | None = None
     """seconds of measuring; None for as long as it takes"""

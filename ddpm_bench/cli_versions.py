@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @click.option("--verify/--no-verify", default=True, help="Judge the DDPM under every build, too.")
 @click.option("--ledger/--no-ledger", default=True, help="Measure how accurate every build's operators are, too.")
 @click.option("--remedies/--no-remedies", default=True, help="Try what is known to help on builds that became slower.")
-@click.option("--pairs", type=click.IntRange(2), help="Workers of each build and case; by default until it is decided.")
+@click.option("--pairs", type=click.IntRange(2), default=7, show_default=True, help="Workers of each build and case.")
+@click.option("--until-decided", is_flag=True, help="As many workers as it takes to decide each case, in their place.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
 @click.option("--out", type=Folder, default=Path("versions"), help="Folder for versions.html, .md, .json and store.")
@@ -53,7 +54,8 @@ def versions(
     verify: bool,
     ledger: bool,
     remedies: bool,
-    pairs: int | None,
+    pairs: int,
+    until_decided: bool,
     effect: float,
     budget: float | None,
     out: Path,
@@ -78,7 +80,7 @@ def versions(
     if not picks:
         return complain(f"no case matches {only!r} in {mode} mode; see `ddpm-bench bench --list`", 3)
     question = sweeping.Question(
-        picks, effect, pairs, budget, verify, kernel_record.changes if ledger else None,
+        picks, effect, None if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},
     )  # fmt: skip
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
@@ -149,7 +151,7 @@ def reproducing(
     """The command to give to somebody else; where they have the interpreters that were named is theirs to say."""
     own = [f"--python={text.partition('=')[0]}=PATH" for text in named]
     asked = [*releases, *own, *(["--only", only] if only else []), "--mode", mode, "--effect", f"{question.effect:g}"]
-    asked += ["--pairs", str(question.pairs)] if question.pairs else []
+    asked += ["--pairs", str(question.pairs)] if question.pairs else ["--until-decided"]
     asked += [] if layers else ["--no-layers"]
     asked += [] if question.verify else ["--no-verify"]
     asked += [] if question.changes else ["--no-ledger"]

@@ -191,7 +191,8 @@ def test_undecided_steps_get_more_pairs_and_decided_ones_none(monkeypatch: pytes
         return arms
 
     monkeypatch.setattr(duel, "fight", fight)
-    versions.sweep([build("2.7.0"), build("2.9.0")], Question(((CASE, "graph"),), verify=False), reference="m:f")
+    question = Question(((CASE, "graph"),), pairs=None, verify=False)
+    versions.sweep([build("2.7.0"), build("2.9.0")], question, reference="m:f")
     assert asked == [False]
 
 
