@@ -83,7 +83,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 JOB = pytest.StashKey[Job]()
-FAILURES = pytest.StashKey[dict[str, str]]()
+FAILURES = pytest.StashKey[dict[str, dict[str, Any]]]()
+"""By case: the "reason", and whether a gate "refused" the case, or something else went wrong."""
 SEEN = pytest.StashKey[dict[str, Any]]()
 STARTED = pytest.StashKey[str]()
 START_SECONDS = pytest.StashKey[float]()
@@ -143,8 +144,9 @@ def pytest_runtest_makereport(
     case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     if case is not None and call.excinfo is not None and not report.skipped:
         kind, text = call.excinfo.typename, str(call.excinfo.value).strip()
-        reason = text if call.excinfo.errisinstance(Invalid) else f"{kind}: {text.splitlines()[0] if text else ''}"
-        item.config.stash[FAILURES].setdefault(case.id, reason)
+        refused = call.excinfo.errisinstance((Invalid, pytest.fail.Exception))  # which says that the row is invalid
+        reason = text if refused else f"{kind}: {text.splitlines()[0] if text else ''}"
+        item.config.stash[FAILURES].setdefault(case.id, {"reason": reason, "refused": refused})
     return report
 
 

@@ -38,8 +38,9 @@ Group = dict[Cell, Case]
 FIRST_GUESS = 15.0
 """Seconds that the first pair is expected to take."""
 
-MOST_DEATHS = 2
-"""Pairs of a cell that are measured again since a signal ended a worker; after that it is the reason in the rows."""
+MOST_MISHAPS = 2
+"""Pairs of a cell that are measured again since a signal ended a worker, or it raised an error where no gate refused:
+starting a framework fails now and then. After that it is the reason in the rows."""
 
 Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
@@ -153,7 +154,7 @@ class _Session:
     """by arm, as the workers of the interrupted session saw it"""
     done: dict[Cell, int] = field(default_factory=dict)
     """pairs"""
-    deaths: dict[Cell, int] = field(default_factory=dict)
+    mishaps: dict[Cell, int] = field(default_factory=dict)
     """pairs that are measured again"""
     cost: dict[Cell, float] = field(default_factory=dict)
     """seconds of the last pair"""
@@ -289,12 +290,12 @@ class _Session:
         self._keep(jobs, noted)
 
     def _again(self, cell: Cell, jobs: Sequence[Job], answers: Sequence[Answer]) -> bool:
-        """Whether a pair with this `cell` is to be measured again, since a signal ended a worker; a note says so."""
-        killed = {job.side.label: by for job, one in zip(jobs, answers, strict=True) if (by := one.killed_by)}
-        if not killed or self.deaths.get(cell, 0) >= MOST_DEATHS:
+        """Whether a pair with this `cell` is to be measured again, since a worker had a mishap; a note says so."""
+        met = {job.side.label: one.mishap for job, one in zip(jobs, answers, strict=True) if one.mishap}
+        if not met or self.mishaps.get(cell, 0) >= MOST_MISHAPS:
             return False
-        self.deaths[cell] = self.deaths.get(cell, 0) + 1
-        who = " and ".join(f"the worker of {label} was ended by {by}" for label, by in killed.items())
+        self.mishaps[cell] = self.mishaps.get(cell, 0) + 1
+        who = " and ".join(f"the worker of {label} {mishap}" for label, mishap in met.items())
         self.notes.append(f"{cell[0]} in {cell[2]} mode on {cell[1]}: {who}; its pair was measured again")
         if self.graphs:
             for job in jobs:

@@ -58,6 +58,11 @@ from benchmarks.versions_builds import Contents, contents
 from benchmarks.versions_remedies import Judge, Remedies
 from benchmarks.versions_words import NAMED, cell_of, headline, named_steps, newest, operators, unusable
 
+TUNING = "no remedies"
+"""The setting of every build: what `device.configure` sets for a steady PyNative mode, but no remedy. With one a slow
+release would look as fast as the others; with MindSpore's own setting identical releases differ by a third on few
+cores, where its threads and those that compute take turns by the scheduler's tick."""
+
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
 
@@ -112,7 +117,7 @@ def sweep(
 ) -> Record:
     """The record of all `builds`, the oldest first. Those that do not work are rows with their reason.
 
-    Nothing is tuned: what is measured is what people get. Raises `BenchmarkError` unless two builds work, and when
+    Raises `BenchmarkError` unless two builds work, and when
     what is `keeping` it cannot be read or written.
     """
     usable = [build for build in builds if build.reason is None and build.python is not None]
@@ -182,7 +187,7 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
         "environment": versions_store.here(),
         "builds": {build.label: [build.mindspore, held[build.label].packages] for build in usable},
     }
-    arms = tuple(Arm(build.label, python=str(build.python), tuning="stock") for build in usable)
+    arms = tuple(Arm(build.label, python=str(build.python), tuning=TUNING) for build in usable)
     most = question.pairs or LOOKS[-1]
     explaining = any(not case.small for case, _ in question.picks)
     return duel.Bout(

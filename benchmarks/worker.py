@@ -77,8 +77,8 @@ class Answer:
     seconds: float
     outputs: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
     """of the last timed calls, by case, where the job asked for them"""
-    killed_by: str | None = None
-    """the signal that ended it, such as "SIGSEGV", if one did"""
+    mishap: str | None = None
+    """what went wrong beside any gate, in words behind "the worker …": a signal ended it, or a case raised an error"""
 
 
 def run_worker(
@@ -137,11 +137,18 @@ def answer(job: Job, folder: Path, end: int | None, late: str, seconds: float) -
     rows, seen = _rows(folder, job)
     failures = _failures(folder)
     measurements = tuple(
-        rows.get(case.id) or _invalid(job, case, failures.get(case.id) or reason) for case in job.cases
+        rows.get(case.id) or _invalid(job, case, failures[case.id].reason if case.id in failures else reason)
+        for case in job.cases
     )
     timed = tuple(_with_wall(row, seconds) for row in measurements)
-    killed_by = signal.Signals(-end).name if end is not None and end < 0 else None
-    return Answer(timed, seen, seconds, _outputs(folder, job), killed_by)
+    return Answer(timed, seen, seconds, _outputs(folder, job), _mishap(end, failures))
+
+
+def _mishap(end: int | None, failures: Mapping[str, _Failure]) -> str | None:
+    if end is not None and end < 0:
+        return f"was ended by {signal.Signals(-end).name}"
+    error = next((failure.reason for failure in failures.values() if not failure.refused), None)
+    return error and f"met {error}"
 
 
 def _outputs(folder: Path, job: Job) -> dict[str, list[NDArray[Any]]]:
@@ -233,9 +240,23 @@ def _rows(folder: Path, job: Job) -> tuple[dict[str, Measurement], dict[str, Any
     return rows, dict(document["machine_info"].get("clock", {}))  # type: ignore[index]  # from_pytest_benchmark saw to it
 
 
-def _failures(folder: Path) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Failure:
+    """Why a case left no row."""
+
+    reason: str
+    refused: bool
+    """by a gate"""
+
+
+def _failures(folder: Path) -> dict[str, _Failure]:
+    """By case; an older conftest.py, of another checkout, left reasons alone."""
     path = folder / "failures.json"
-    return dict(read_json(path)) if path.exists() else {}  # type: ignore[call-overload]  # conftest.py writes a mapping
+    found: Any = read_json(path) if path.exists() else {}
+    return {
+        case: _Failure(told, refused=True) if isinstance(told, str) else _Failure(told["reason"], told["refused"])
+        for case, told in found.items()
+    }
 
 
 def _invalid(job: Job, case: Case, reason: str) -> Measurement:

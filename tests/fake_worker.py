@@ -60,8 +60,10 @@ def make(case, machine, reference):
     def call():
         if behaviour == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if behaviour == "die once" and not os.path.exists(case.params["mark"]):
+        if behaviour in ("die once", "raise once") and not os.path.exists(case.params["mark"]):
             open(case.params["mark"], "w").close()
+            if behaviour == "raise once":
+                raise RuntimeError("Create device context failed")
             os.kill(os.getpid(), signal.SIGSEGV)
         if behaviour == "leave":
             print("the last words", flush=True)

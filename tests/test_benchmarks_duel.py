@@ -14,7 +14,7 @@ from benchmarks import compiled, duel, environment, pairs
 from benchmarks.arms import HERE, Arm, checkout
 from benchmarks.cases import select
 from benchmarks.compare import compare_records
-from benchmarks.duel import MOST_DEATHS, Bout, fight
+from benchmarks.duel import MOST_MISHAPS, Bout, fight
 from benchmarks.measurement import BenchmarkError, Measurement, measurements
 from benchmarks.pairs import ENOUGH_ROUNDS, FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS, count_rounds
 from benchmarks.proof import STUDIED
@@ -80,11 +80,17 @@ def test_worker_that_fails_is_a_reason_in_both_arms_and_not_a_hang(behaviour: st
     assert all(row.seconds == () for row in rows)
     assert all(row.invalid for row in rows)
     assert any(reason in str(row.invalid) for row in rows), [row.invalid for row in rows]
-    assert len(records["old"]["notes"]) == (MOST_DEATHS if behaviour == "die" else 0)
+    assert len(records["old"]["notes"]) == (0 if behaviour == "hang" else MOST_MISHAPS)
 
 
-def test_pair_whose_worker_was_killed_is_measured_again_and_noted(tmp_path: Path) -> None:
-    dying = case(behaviour="die once", mark=str(tmp_path / "mark"))
+@pytest.mark.parametrize(
+    ("behaviour", "mishap"),
+    [("die once", "was ended by SIGSEGV"), ("raise once", "met RuntimeError: Create device context failed")],
+)
+def test_pair_whose_worker_had_a_mishap_is_measured_again_and_noted(
+    tmp_path: Path, behaviour: str, mishap: str
+) -> None:
+    dying = case(behaviour=behaviour, mark=str(tmp_path / "mark"))
     kept: list[Any] = []
     bout = Bout((OLD, NEW), ((dying, "graph"),), most_pairs=2, compile_cache=True)
     records = fight(bout, reference="json:loads", on_pair=kept.append)
@@ -93,7 +99,13 @@ def test_pair_whose_worker_was_killed_is_measured_again_and_noted(tmp_path: Path
     assert len(kept) == 2
     (note,) = records["old"]["notes"]
     assert note.startswith("fake[a] in graph mode on CPU: the worker of ")
-    assert note.endswith(" was ended by SIGSEGV; its pair was measured again")
+    assert note.endswith(f" {mishap}; its pair was measured again")
+
+
+def test_pair_that_a_gate_refused_is_not_measured_again() -> None:
+    records = fight(Bout((OLD, NEW), ((case(behaviour="wrong"), "graph"),), most_pairs=1), reference="json:loads")
+    assert records["old"]["notes"] == []
+    assert all("off by 1" in str(row.invalid) for rows in measured(records).values() for row in rows)
 
 
 class Pairs:

@@ -68,7 +68,7 @@ def test_each_build_is_judged_against_the_one_before_it(bouts: list[Any]) -> Non
     assert found["verdicts"][1]["ratio"] == pytest.approx(10, rel=0.01)
     assert versions.exit_code(found) == 1
     (bout,) = bouts
-    assert [arm.tuning for arm in bout.arms] == ["stock"] * 3
+    assert [arm.tuning for arm in bout.arms] == [versions.TUNING] * 3
     assert [arm.python for arm in bout.arms] == [f"/opt/{label}" for label in SECONDS]
 
 
