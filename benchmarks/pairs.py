@@ -7,14 +7,18 @@ Everything a process was unlucky with, memory layout or thread placement, stays 
 from __future__ import annotations
 
 import math
+import os
+import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from benchmarks.turnstile import Line, Rounds, conduct
+from benchmarks.turnstile import Hold, Line, Rounds, conduct
 from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 
 TIMED_SECONDS = 4.0
@@ -73,7 +77,7 @@ def run_pair(
     deadline, heartbeat = began + timeout, on_heartbeat or (lambda: None)
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ddpm-bench-"))) for _ in jobs]
-        lines, processes = {}, []
+        lines, processes, holds = {}, [], {}
         for job, folder in zip(jobs, folders, strict=True):
             ours, theirs = socket.socketpair()
             lines[job.side.label] = Line(ours)
@@ -81,8 +85,19 @@ def run_pair(
                 settings = worker_variables(variables, job.side.variables, code=job.side.code)
                 begin = start(job, folder, settings, reference, turns=theirs.fileno())
                 processes.append(stack.enter_context(begin))
+                holds[job.side.label] = _hold(processes[-1])
         cases = [case.id for case in jobs[0].cases]
-        conduct(lines, cases, rounds=rounds, deadline=deadline, meanwhile=heartbeat)
+        conduct(lines, cases, rounds=rounds, deadline=deadline, meanwhile=heartbeat, holds=holds)
         ends = [wait(process, deadline, heartbeat) for process in processes]
         seconds = time.perf_counter() - began
         return [answer(job, folder, end, late, seconds) for job, folder, end in zip(jobs, folders, ends, strict=True)]
+
+
+def _hold(process: subprocess.Popen[bytes]) -> Hold:
+    """To stop a worker with whatever it started, and to let it go on; nothing once it has ended."""
+
+    def send(what: signal.Signals) -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, what)
+
+    return Hold(partial(send, signal.SIGSTOP), partial(send, signal.SIGCONT))

@@ -3,8 +3,11 @@
 What a machine does changes from second to second: its clock rate, its neighbours. Two processes that run one after the
 other meet different machines. So the workers of a pair start together, and when all are warm their rounds alternate,
 A B, B A, A B, …: round i of one arm has run beside round i of the other. An arm whose calls are much shorter takes
-several rounds a turn, A B B B B, B B B B A, …, so that its turns last about as long. A waiting worker sleeps in `read`,
-and MindSpore's threads with it, so it takes nothing from the one whose turn it is.
+several rounds a turn, A B B B B, B B B B A, …, so that its turns last about as long.
+
+A worker whose turn is over is stopped (SIGSTOP) until the next: it would sleep in `read`, but threads of MindSpore's
+go on spinning for a second after the last operator of PyNative mode and take half of two processors from whoever is
+timed meanwhile.
 
 A worker and the clock speak through a socket, a line of JSON a message:
 
@@ -25,6 +28,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmarks.gates import Invalid
@@ -171,6 +175,14 @@ Rounds = Callable[[str, Mapping[str, float]], Mapping[str, int]]
 Every number is a multiple of the smallest one, which is the number of turns."""
 
 
+@dataclass(frozen=True)
+class Hold:
+    """How to stop all of a worker's threads where they are, and how to let them go on."""
+
+    stop: Callable[[], None] = lambda: None
+    resume: Callable[[], None] = lambda: None
+
+
 class _Left(Exception):  # noqa: N818 - an ending, not an error of this program
     """A worker left a case before its end."""
 
@@ -178,8 +190,9 @@ class _Left(Exception):  # noqa: N818 - an ending, not an error of this program
 class _Worker:
     """A worker as the clock sees it: where it is and whether it waits for an answer."""
 
-    def __init__(self, name: str, line: Line, deadline: float, meanwhile: Callable[[], None]) -> None:
-        self.name, self._line, self._deadline, self._meanwhile = name, line, deadline, meanwhile
+    def __init__(self, name: str, line: Line, hold: Hold, deadline: float, meanwhile: Callable[[], None]) -> None:
+        self.name, self.hold = name, hold
+        self._line, self._deadline, self._meanwhile = line, deadline, meanwhile
         self._waits = self._inside = False
 
     def greet(self) -> None:
@@ -207,6 +220,7 @@ class _Worker:
 
     def leave(self, reason: str) -> None:
         """Hear the worker out until it has left the case; whatever it asks for meanwhile it is refused."""
+        self.hold.resume()
         while self._inside:
             if self._waits:
                 self.answer(do="stop", because=reason)
@@ -214,6 +228,7 @@ class _Worker:
 
     def dismiss(self, reason: str) -> None:
         """Say no to whatever the worker will ask next, and hang up."""
+        self.hold.resume()
         with suppress(Stopped):  # it may be the one that has gone
             self.answer(do="stop", because=reason)
         self._line.close()
@@ -235,13 +250,16 @@ def conduct(
     rounds: Rounds,
     deadline: float,
     meanwhile: Callable[[], None] = lambda: None,
+    holds: Mapping[str, Hold] | None = None,
 ) -> str | None:
     """Grant turns to the workers of one pair until they have gone through all `cases`; the first of `lines` begins.
 
-    `deadline` is by `time.perf_counter`. Returns None, or why the pair was ended before; never raises for what happens
-    to a worker, whose rows will say so, and those of the others.
+    `holds`: how to stop those whose turn it is not, by name; without, they are trusted to keep quiet. `deadline` is by
+    `time.perf_counter`. Returns None, or why the pair was ended before; never raises for what happens to a worker,
+    whose rows will say so, and those of the others.
     """
-    workers = [_Worker(name, line, deadline, meanwhile) for name, line in lines.items()]
+    held = holds or {}
+    workers = [_Worker(name, line, held.get(name, Hold()), deadline, meanwhile) for name, line in lines.items()]
     reason = None
     try:
         for worker in workers:
@@ -261,14 +279,16 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
         worker.enter()
     reason = "the rounds are over"
     try:
+        for worker in workers:  # all are ready before the first begins
+            worker.expect("want")
+            worker.hold.stop()
         counts = rounds(case, {worker.name: _first_calls(worker) for worker in workers})
         turns = min(counts.values())
         for worker in workers:
             worker.answer(do="time", rounds=counts[worker.name])
         for i in range(turns):
             for worker in workers if i % 2 == 0 else reversed(workers):
-                for _ in range(counts[worker.name] // turns):
-                    _turn(worker)
+                _turn(worker, counts[worker.name] // turns)
     except _Left as left:
         reason = f"the worker of {left} left this case before its rounds were over"
     for worker in workers:
@@ -277,12 +297,17 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
 
 def _first_calls(worker: _Worker) -> float:
     """Seconds of the last of them."""
-    worker.expect("want")
+    worker.hold.resume()
     worker.answer(do="go")
-    return float(worker.expect("warm")["seconds"])
+    seconds = float(worker.expect("warm")["seconds"])
+    worker.hold.stop()
+    return seconds
 
 
-def _turn(worker: _Worker) -> None:
-    worker.expect("want")
-    worker.answer(do="go")
-    worker.expect("done")
+def _turn(worker: _Worker, rounds: int) -> None:
+    worker.hold.resume()
+    for _ in range(rounds):
+        worker.expect("want")
+        worker.answer(do="go")
+        worker.expect("done")
+    worker.hold.stop()

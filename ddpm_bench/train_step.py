@@ -28,6 +28,7 @@ from ddpm_bench.ddpm import DDPM
 from ddpm_bench.device import compiled
 from ddpm_bench.diffusion import GaussianDiffusion
 from ddpm_bench.dropout import make_replayable
+from ddpm_bench.patience import Patience
 from ddpm_bench.unet import UNet
 
 BETA_1, BETA_2, ADAM_EPSILON = float(np.float32(0.9)), float(np.float32(0.999)), 1e-8
@@ -81,6 +82,7 @@ class TrainStep:
         self._moment_1 = self._weights.clone("moment_1", init="zeros")
         self._moment_2 = self._weights.clone("moment_2", init="zeros")
         self._dropout_keys = make_replayable(network)
+        self._patience = Patience()
         self._update = compiled(self._make_update(DDPM(network, diffusion), clip_norm), mode)
         self.step = 0
 
@@ -103,10 +105,13 @@ class TrainStep:
             parameter.copy_(Tensor(key))
         self.step += 1
         scalars = (learning_rate, BETA_1**self.step, BETA_2**self.step, average_decay(self.step, ema_decay))
-        loss, norm = self._update(
-            Tensor(x_0), Tensor(t), Tensor(eps), *(Tensor(value, mindspore.float32) for value in scalars)
-        )
-        return float(loss.asnumpy()), float(norm.asnumpy())
+        given = (Tensor(x_0), Tensor(t), Tensor(eps), *(Tensor(value, mindspore.float32) for value in scalars))
+        self._patience.begin()
+        loss, norm = self._update(*given)
+        self._patience.rest()
+        values = float(loss.asnumpy()), float(norm.asnumpy())
+        self._patience.end()
+        return values
 
     def _make_update(self, model: DDPM, clip_norm: float) -> Callable[..., Any]:
         weights, average, moment_1, moment_2 = self._weights, self._average, self._moment_1, self._moment_2
