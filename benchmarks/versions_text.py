@@ -11,6 +11,7 @@ from benchmarks.environment import CODE_KEYS
 from benchmarks.formats import seconds
 from benchmarks.markdown import inline
 from benchmarks.measurement import Measurement, Record, measurements
+from benchmarks.versions_builds import EDITED
 from benchmarks.versions_words import Cell, cell_of, operators, said
 
 MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
@@ -221,7 +222,8 @@ def _environment(record: Record, labels: Sequence[str]) -> list[str]:
             continue  # the builds are called after it
         values = (f"{label} {arm.get(key, 'absent')}" for label, arm in zip(labels, arms, strict=True))
         lines.append(f"* {inline(key)} differs: {inline('; '.join(values))}")
-    return lines
+    edited = [(b["label"], b["libraries"][EDITED]) for b in record["builds"] if EDITED in b.get("libraries", {})]
+    return [*lines, *(f"* {inline(label)} was {EDITED}: {inline(what)}" for label, what in edited)]
 
 
 def differing(environments: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from benchmarks import versions_builds
 from benchmarks.builds import Outcome
-from benchmarks.versions_builds import Contents, contents
+from benchmarks.versions_builds import EDITED, Contents, contents
 
 
 class Interpreter:
     """Answers what it is told to hold."""
 
     def __init__(self, packages: Sequence[str], **libraries: str) -> None:
-        self.answer = {"packages": packages, "libraries": {name.replace("__", "."): d for name, d in libraries.items()}}
+        named = {name.replace("__", "."): digest for name, digest in libraries.items()}
+        self.answer: dict[str, Any] = {"packages": packages, "libraries": named, "edited": {}}
 
     def __call__(self, command: Sequence[str], seconds: float) -> Outcome:
         return Outcome(0, "a warning\n" + json.dumps(self.answer))
@@ -37,6 +44,42 @@ def test_libraries_a_net_runs_through_are_kept_with_file_and_digest() -> None:
     assert contents(PYTHON, run=run).libraries == {
         "libdnnl": "libdnnl.so.3 Rl2JrwvmZpAa", "libmindspore_ops": "libmindspore_ops.so y",
     }  # fmt: skip
+
+
+def test_edited_files_make_another_build_and_are_told() -> None:
+    plain, edited, twice = (Interpreter(["mindspore==2.10.0"]) for _ in range(3))
+    edited.answer["edited"] = {"mindspore/nn/layer/normalization.py": "Rl2JrwvmZpAaXYZ"}
+    twice.answer["edited"] = {"mindspore/ops/a.py": "q", **edited.answer["edited"]}
+    one, other, third = (contents(PYTHON, run=run) for run in (plain, edited, twice))
+    assert len({one.packages, other.packages, third.packages}) == 3
+    assert one.libraries == {}
+    assert other.libraries == {EDITED: "mindspore/nn/layer/normalization.py Rl2JrwvmZpAa"}
+    assert third.libraries[EDITED].endswith("normalization.py Rl2JrwvmZpAa and 1 more")
+
+
+def test_edited_file_is_found_by_its_content_and_a_touched_one_is_not(tmp_path: Path) -> None:
+    """A package called mindspore as an installer leaves it, with one file edited and one only touched since."""
+    package, info = tmp_path / "mindspore", tmp_path / "mindspore-9.9.dist-info"
+    for folder in (package, info):
+        folder.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mindspore\nVersion: 9.9\n")
+    rows = []
+    for name in ("edited.py", "touched.py", "gone.py"):
+        content = f"# {name}\n".encode()
+        (package / name).write_bytes(content)
+        digest = base64.urlsafe_b64encode(sha256(content).digest()).decode().rstrip("=")
+        rows.append(f"mindspore/{name},sha256={digest},{len(content)}")
+    (info / "RECORD").write_text("\n".join([*rows, "mindspore-9.9.dist-info/RECORD,,"]) + "\n")
+    later = (info / "RECORD").stat().st_mtime + 3600
+    (package / "edited.py").write_bytes(b"# EDITED.py\n"[: len(b"# edited.py\n")])
+    for name in ("edited.py", "touched.py"):
+        os.utime(package / name, (later, later))
+    (package / "gone.py").unlink()
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); exec({versions_builds.ASK!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert set(found["edited"]) == {"mindspore/edited.py", "mindspore/gone.py"}
+    assert found["edited"]["mindspore/gone.py"] == "absent"
 
 
 def test_interpreter_that_does_not_answer_is_unknown() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sweeps
 
+from benchmarks.versions_builds import EDITED
 from benchmarks.versions_text import markdown
 
 
@@ -70,3 +71,20 @@ def test_single_operators_have_a_table_of_their_own() -> None:
     assert "conv3x3" not in before
     assert folded.count("conv3x3[digits,b64,") == 8
     assert "No step made a case slower or faster." in folded
+
+
+def test_build_with_edited_files_says_which() -> None:
+    record = sweeps.sweep(sweeps.steady())
+    record["builds"][1]["libraries"][EDITED] = "mindspore/nn/layer/conv.py Rl2JrwvmZpAa and 1 more"
+    shown = markdown(record)
+    assert "* 2.10.0 was edited after installation: mindspore/nn/layer/conv.py Rl2JrwvmZpAa and 1 more" in shown
+    assert "edited" not in markdown(sweeps.sweep(sweeps.steady()))
+
+
+def test_step_is_divided_among_kernels_and_layers() -> None:
+    line = next(each for each in markdown(sweeps.eventful()).splitlines() if " more a call. " in each)
+    assert line.startswith("* 2.9.0: `unet_forward[digits,b64]` in graph mode takes 3.")
+    assert (
+        "Its kernels, by their library's own watch: convolution forward 3.33 ms → 400 ms; together 12 % of it." in line
+    )
+    assert "Its layers, each timed by itself: conv3x3 20.0 ms → 3.30 s, group" in line
