@@ -58,7 +58,7 @@ class Job:
     planted: float = 0.0
     """share by which calls are slowed on purpose"""
     outputs: bool = False
-    """whether to leave the outputs of the last timed calls, as outputs-0.npz and so on, by the cases' order"""
+    """whether to leave the outputs of the first timed calls, as outputs-0.npz and so on, by the cases' order"""
 
 
 def read_job(path: Path) -> Job:

@@ -107,6 +107,8 @@ class _Watch:
     seconds: list[float] = field(default_factory=list)
     """wall time of each round"""
     kept: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_OUTPUTS))
+    first: list[tuple[int, Any]] = field(default_factory=list)
+    """outputs of the first timed calls: of the same inputs in workers that time other numbers of rounds"""
     sums: dict[str, float] = field(default_factory=dict)
     load: float = field(default_factory=lambda: os.getloadavg()[0])
     _opened: dict[str, float] = field(default_factory=dict)
@@ -139,8 +141,8 @@ def run_case(
     """Time `case` with the `benchmark` fixture and put the row into its `extra_info["clock"]`.
 
     Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed, unless
-    there is somebody to take `turns` with. `keep` gets the outputs that the gate sees. Raises `Invalid` when no turn
-    comes any more.
+    there is somebody to take `turns` with. `keep` gets the outputs of the first timed calls. Raises `Invalid` when no
+    turn comes any more.
     """
     turns = turns or Alone()
     row: dict[str, Any] = {
@@ -156,7 +158,7 @@ def run_case(
     compiled = machine.compile_count()
     rounds = turns.warm(second, params["rounds"])
     row |= {"params": {**params, "rounds": rounds}, "interleaved": turns.interleaved}
-    watch = _time_rounds(workload, machine, benchmark, rounds, turns)
+    watch = _time_rounds(workload, machine, benchmark, rounds, turns, keeping=keep is not None)
     row["conditions"] = watch.conditions()
     row["cpu_over_wall"] = watch.sums["cpu_seconds"] / watch.sums["wall_seconds"]
     row["peak_rss_bytes"] = machine.peak_resident_memory()
@@ -185,7 +187,9 @@ def _once(workload: Workload, machine: Machine, index: int) -> float:
     return seconds
 
 
-def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: int, turns: Turns) -> _Watch:
+def _time_rounds(
+    workload: Workload, machine: Machine, benchmark: Any, rounds: int, turns: Turns, *, keeping: bool
+) -> _Watch:
     watch, first = _Watch(), 2
     following = iter(range(first, first + rounds))
 
@@ -208,6 +212,8 @@ def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, rounds: i
         output = workload.call(*arguments)
         machine.synchronize()
         watch.kept.append((index, output))
+        if keeping and len(watch.first) < KEPT_OUTPUTS:
+            watch.first.append((index, output))
 
     benchmark.pedantic(target, setup=setup, rounds=rounds, iterations=1, warmup_rounds=0)
     close()
@@ -235,7 +241,7 @@ def _proof(
     kept = [(index, workload.fetch(output)) for index, output in watch.kept]
     fetch_seconds = time.perf_counter() - start
     if keep:
-        keep(kept)
+        keep([(index, workload.fetch(output)) for index, output in watch.first])
     _check_waited(fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
     gate = dict(workload.gate(kept))
     return {

@@ -289,6 +289,8 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
         for i in range(turns):
             for worker in workers if i % 2 == 0 else reversed(workers):
                 _turn(worker, counts[worker.name] // turns)
+                if i + 1 < turns:  # after its last turn it goes on to its gates, which have a watch of their own
+                    worker.hold.stop()
     except _Left as left:
         reason = f"the worker of {left} left this case before its rounds were over"
     for worker in workers:
@@ -310,4 +312,3 @@ def _turn(worker: _Worker, rounds: int) -> None:
         worker.expect("want")
         worker.answer(do="go")
         worker.expect("done")
-    worker.hold.stop()

@@ -65,7 +65,7 @@ class Benchmark:
 CASE = Case("x[a]", {}, "nowhere:make", 4, "images", 3)
 
 
-def timed(machine: Machine, *, rounds: int = 3, **changes: Any) -> SimpleNamespace:
+def timed(machine: Machine, *, rounds: int = 3, keep: list[Any] | None = None, **changes: Any) -> SimpleNamespace:
     """Run a case whose call takes 5 ms on `machine`; the row, the benchmark and what was called."""
     calls: list[Any] = []
 
@@ -79,7 +79,14 @@ def timed(machine: Machine, *, rounds: int = 3, **changes: Any) -> SimpleNamespa
         "gate": lambda kept: {"kept": kept}, "placement": {"device": "CPU", "dtype": "Float32"},
     }  # fmt: skip
     benchmark = Benchmark()
-    invalid = run_case(CASE, Workload(**{**given, **changes}), machine, benchmark, {"rounds": rounds})
+    invalid = run_case(
+        CASE,
+        Workload(**{**given, **changes}),
+        machine,
+        benchmark,
+        {"rounds": rounds},
+        keep=None if keep is None else keep.extend,
+    )
     row = benchmark.extra_info["clock"]
     assert row["invalid"] == invalid
     return SimpleNamespace(row=row, benchmark=benchmark, calls=calls, invalid=invalid)
@@ -125,6 +132,14 @@ def test_inputs_are_made_and_waited_for_before_the_watch_starts() -> None:
 
 def test_gate_sees_the_outputs_of_the_last_timed_calls() -> None:
     assert timed(Machine(), rounds=5).row["proof"]["gate"] == {"kept": [(5, 5), (6, 6)]}
+
+
+def test_outputs_that_are_kept_are_of_the_first_calls_however_many_are_timed() -> None:
+    """So two builds that time other numbers of rounds leave outputs of the same inputs."""
+    for rounds in (2, 5):
+        kept: list[Any] = []
+        timed(Machine(), rounds=rounds, keep=kept)
+        assert kept == [(2, 2), (3, 3)]
 
 
 def test_row_says_what_was_run_and_how() -> None:
