@@ -91,6 +91,12 @@ def run(
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
 
+def ending(done: subprocess.CompletedProcess[str]) -> str:
+    """How a process ended that left no answer, in words behind what it was sent for."""
+    last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
+    return f"ended with exit code {done.returncode}: {last.strip()[:200]}"
+
+
 def together(errands: Iterable[Callable[[], Answer]]) -> list[Answer]:
     """The answers of `errands`, in their order, as many at once as there are processors.
 

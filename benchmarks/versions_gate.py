@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Tell
-from benchmarks.errand import ErrandError, errand, together
+from benchmarks.errand import ErrandError, ending, errand, together
 from benchmarks.measurement import BenchmarkError, Record, check_record, read_json
 
 GATE_SECONDS = 900.0
@@ -82,8 +82,7 @@ def judge(arm: Arm, mode: str) -> Gate:
         except ErrandError as error:
             return Gate(arm.label, 0, 0, (), f"judging {error}")
         except BenchmarkError:
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
-            return Gate(arm.label, 0, 0, (), f"judging ended with exit code {done.returncode}: {last.strip()[:200]}")
+            return Gate(arm.label, 0, 0, (), f"judging {ending(done)}")
     return read_verdict(arm.label, record)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import versions_store
 from benchmarks.arms import Arm
 from benchmarks.builds import Tell
-from benchmarks.errand import ErrandError, errand, together
+from benchmarks.errand import ErrandError, ending, errand, together
 from benchmarks.measurement import BenchmarkError, Record, read_json
 
 LEDGER_SECONDS = 600.0
@@ -98,9 +98,7 @@ def measure(arm: Arm, device: str) -> Ledger:
         except ErrandError as error:
             return Ledger(arm.label, (), f"measuring operators {error}")
         except BenchmarkError:
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
-            reason = f"measuring operators ended with exit code {done.returncode}: {last.strip()[:200]}"
-            return Ledger(arm.label, (), reason)
+            return Ledger(arm.label, (), f"measuring operators {ending(done)}")
     return Ledger(arm.label, rows)
 
 

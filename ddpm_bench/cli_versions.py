@@ -78,7 +78,7 @@ def versions(
     output_files(junit)
     picks = picked(only, modes_of(mode), layers=layers)
     if not picks:
-        return complain(f"no case matches {only!r} in {mode} mode; see `ddpm-bench bench --list`", 3)
+        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     question = sweeping.Question(
         picks, effect, None if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import fake_worker
+import psutil
 import pytest
 from fake_worker import case
 
@@ -242,6 +246,20 @@ def test_checkout_whose_clock_cannot_take_turns_is_refused(tmp_path: Path) -> No
         (tmp_path / room / "__init__.py").touch()
     with pytest.raises(BenchmarkError, match="too old to take turns"):
         checkout(tmp_path)
+
+
+def test_worker_is_really_stopped_and_let_go_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as process:
+        hold = pairs._hold(process)
+        for act, states in ((hold.stop, {psutil.STATUS_STOPPED}), (hold.resume, {"sleeping", "running"})):
+            act()
+            deadline = time.monotonic() + 5
+            while psutil.Process(process.pid).status() not in states and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert psutil.Process(process.pid).status() in states
+        process.kill()
+        process.wait()
+        hold.stop()  # of one that has ended: nothing
 
 
 def test_cases_of_a_network_share_their_workers_when_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.gates import Invalid
-from benchmarks.turnstile import TURNS, Alone, InTurn, Line, conduct
+from benchmarks.turnstile import TURNS, Alone, Hold, InTurn, Line, conduct
 
 Act = Callable[[str, InTurn], None]
 
@@ -19,7 +19,12 @@ class Pair:
     """Two workers in threads of this process, each at the end of a real socket, and the clock between them."""
 
     def __init__(
-        self, *acts: Act, cases: tuple[str, ...] = ("a",), rounds: tuple[int, int] = (4, 4), seconds: float = 5.0
+        self,
+        *acts: Act,
+        cases: tuple[str, ...] = ("a",),
+        rounds: tuple[int, int] = (4, 4),
+        seconds: float = 5.0,
+        holds: dict[str, Hold] | None = None,
     ) -> None:
         counts = dict(zip(("old", "new"), rounds, strict=True))
         self.ends: list[socket.socket] = []
@@ -32,7 +37,9 @@ class Pair:
             threads.append(threading.Thread(target=self._run, args=(name, act, theirs.detach()), daemon=True))
         for thread in threads:
             thread.start()
-        self.reason = conduct(lines, cases, rounds=lambda *_: counts, deadline=time.perf_counter() + seconds)
+        self.reason = conduct(
+            lines, cases, rounds=lambda *_: counts, deadline=time.perf_counter() + seconds, holds=holds
+        )
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive(), "a worker waits for ever"
@@ -81,6 +88,25 @@ def test_rounds_alternate_and_each_begins_as_often() -> None:
     assert Pair(both, both).reason is None
     assert both.log[:2] == ["old first", "new first"]
     assert both.log[2:] == [f"{name} round" for name in ("old", "new", "new", "old") * 2]
+
+
+def test_whose_turn_it_is_not_is_stopped_until_the_next_and_after_the_last_one_goes_on() -> None:
+    both, stopped = Good(), set[str]()
+    seen: list[tuple[str, bool, bool]] = []
+
+    def hold(name: str) -> Hold:
+        return Hold(lambda: stopped.add(name), lambda: stopped.discard(name))
+
+    def work(name: str, what: str) -> None:
+        seen.append((what, name in stopped, {"old": "new", "new": "old"}[name] in stopped))
+        Good.work(both, name, what)
+
+    both.work = work  # type: ignore[method-assign]  # to look while it works
+    Pair(both, both, rounds=(2, 2), holds={name: hold(name) for name in ("old", "new")})
+    assert not any(itself for _, itself, _ in seen)
+    assert [other for what, _, other in seen if what == "first"] == [True, True]
+    assert [other for what, _, other in seen if what == "round"] == [True, True, True, False]
+    assert stopped == set()
 
 
 def test_only_one_works_at_a_time() -> None:
