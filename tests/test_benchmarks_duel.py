@@ -251,13 +251,15 @@ def test_checkout_whose_clock_cannot_take_turns_is_refused(tmp_path: Path) -> No
 def test_worker_is_really_stopped_and_let_go_on() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as process:
         hold = pairs._hold(process)
-        for act, states in ((hold.stop, {psutil.STATUS_STOPPED}), (hold.resume, {"sleeping", "running"})):
-            act()
-            deadline = time.monotonic() + 5
-            while psutil.Process(process.pid).status() not in states and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert psutil.Process(process.pid).status() in states
-        process.kill()
+        try:
+            for act, states in ((hold.stop, {psutil.STATUS_STOPPED}), (hold.resume, {"sleeping", "running"})):
+                act()
+                deadline = time.monotonic() + 5
+                while psutil.Process(process.pid).status() not in states and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert psutil.Process(process.pid).status() in states
+        finally:
+            process.kill()
         process.wait()
         hold.stop()  # of one that has ended: nothing
 
