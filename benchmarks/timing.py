@@ -107,6 +107,10 @@ class _Watch:
     seconds: list[float] = field(default_factory=list)
     """wall time of each round"""
     kept: deque[tuple[int, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_OUTPUTS))
+    fetched: list[tuple[int, Any]] = field(default_factory=list)
+    """the kept outputs as NumPy arrays or numbers"""
+    fetch_seconds: float = 0.0
+    """what fetching them took"""
     first: list[tuple[int, Any]] = field(default_factory=list)
     """outputs of the first timed calls: of the same inputs in workers that time other numbers of rounds"""
     sums: dict[str, float] = field(default_factory=dict)
@@ -123,6 +127,12 @@ class _Watch:
         self.seconds.append(counters["wall_seconds"] - self._opened["wall_seconds"])
         for name, value in counters.items():
             self.sums[name] = self.sums.get(name, 0.0) + value - self._opened[name]
+
+    def fetch(self, fetch: Callable[[Any], Any]) -> None:
+        """Fetch the kept outputs, with a watch on it."""
+        start = time.perf_counter()
+        self.fetched = [(index, fetch(output)) for index, output in self.kept]
+        self.fetch_seconds = time.perf_counter() - start
 
     def conditions(self) -> dict[str, float]:
         """The sums, and the load at the start."""
@@ -216,7 +226,10 @@ def _time_rounds(
             watch.first.append((index, output))
 
     benchmark.pedantic(target, setup=setup, rounds=rounds, iterations=1, warmup_rounds=0)
-    close()
+    watch.close()
+    watch.fetch(workload.fetch)  # still in this worker's turn: others would make it wait
+    turns.give()
+    turns.rest()
     return watch
 
 
@@ -237,16 +250,13 @@ def _proof(
         )
     _check_mode(machine.mode, counts)
     _check_placement(machine.device, workload.placement)
-    start = time.perf_counter()
-    kept = [(index, workload.fetch(output)) for index, output in watch.kept]
-    fetch_seconds = time.perf_counter() - start
     if keep:
         keep([(index, workload.fetch(output)) for index, output in watch.first])
-    _check_waited(fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
-    gate = dict(workload.gate(kept))
+    _check_waited(watch.fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
+    gate = dict(workload.gate(watch.fetched))
     return {
         "canary": canary, **counts, **workload.placement, "settings": dict(machine.settings),
-        "fetch_seconds": fetch_seconds, "gate": gate,
+        "fetch_seconds": watch.fetch_seconds, "gate": gate,
     }  # fmt: skip
 
 

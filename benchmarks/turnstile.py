@@ -15,6 +15,7 @@ A worker and the clock speak through a socket, a line of JSON a message:
     worker: {"say": "want"}                         → {"do": "go"}, or {"do": "stop", "because": …}
     worker: {"say": "done"}                         its turn is over
     worker: {"say": "warm", "seconds": s}           the turn of its first calls is over → {"do": "time", "rounds": n}
+    worker: {"say": "want"}                         after its last round → {"do": "stop", …} when all have had theirs
     worker: {"say": "over", "case": id}             it has left the case, whatever became of it
 
 Both sides go through the same cases in the same order. Whoever leaves a case early, dies, or says nothing until the
@@ -58,6 +59,9 @@ class Turns(Protocol):
     def warm(self, seconds: float, rounds: int) -> int:
         """End the turn of the first calls, the last of which took `seconds`; returns the rounds to time."""
 
+    def rest(self) -> None:
+        """After the last round: wait until nobody is timed any more. Gates compute, and would disturb the others."""
+
     def over(self, case: str) -> None:
         """Leave a case."""
 
@@ -76,6 +80,9 @@ class Alone:
     def warm(self, seconds: float, rounds: int) -> int:  # noqa: ARG002 - the protocol's signature
         """As many as planned."""
         return rounds
+
+    def rest(self) -> None:
+        """Nobody is timed."""
 
     def over(self, case: str) -> None:
         """Nobody asks."""
@@ -145,6 +152,10 @@ class InTurn:
         """End the turn of the first calls, the last of which took `seconds`; how many rounds are to be timed."""
         return int(self._ask(say="warm", seconds=seconds)["rounds"])
 
+    def rest(self) -> None:
+        """Wait until nobody is timed any more; whatever ended it, this worker's rounds are complete."""
+        self._heard(say="want")
+
     def over(self, case: str) -> None:
         """Leave a case."""
         try:
@@ -159,14 +170,17 @@ class InTurn:
             raise Invalid("the clock ended this pair") from None
 
     def _ask(self, **message: Any) -> Message:
-        self._tell(**message)
-        try:
-            answer = self._line.receive()
-        except Stopped:
-            raise Invalid("the clock ended this pair") from None
+        answer = self._heard(**message)
         if answer["do"] == "stop":
             raise Invalid(str(answer["because"]))
         return answer
+
+    def _heard(self, **message: Any) -> Message:
+        self._tell(**message)
+        try:
+            return self._line.receive()
+        except Stopped:
+            raise Invalid("the clock ended this pair") from None
 
 
 Rounds = Callable[[str, Mapping[str, float]], Mapping[str, int]]
@@ -213,18 +227,30 @@ class _Worker:
             raise Stopped(f"it said {message['say']!r} where {say!r} was expected")
         return message
 
+    def rest(self) -> None:
+        """Hear that the worker waits after its last round, and stop it there.
+
+        Code older than this does not wait but goes on to its gates: they are heard out, while all others are stopped.
+        """
+        if self._hear()["say"] != "over":
+            self.hold.stop()
+
     def answer(self, **message: Any) -> None:
         """Answer what the worker waits for."""
         self._line.send(**message)
         self._waits = False
 
+    def release(self, reason: str) -> None:
+        """Let the worker go on, with a refusal if it asks for something."""
+        self.hold.resume()
+        if self._inside and self._waits:
+            self.answer(do="stop", because=reason)
+
     def leave(self, reason: str) -> None:
         """Hear the worker out until it has left the case; whatever it asks for meanwhile it is refused."""
-        self.hold.resume()
         while self._inside:
-            if self._waits:
-                self.answer(do="stop", because=reason)
             self._hear()
+            self.release(reason)
 
     def dismiss(self, reason: str) -> None:
         """Say no to whatever the worker will ask next, and hang up."""
@@ -289,10 +315,14 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
         for i in range(turns):
             for worker in workers if i % 2 == 0 else reversed(workers):
                 _turn(worker, counts[worker.name] // turns)
-                if i + 1 < turns:  # after its last turn it goes on to its gates, which have a watch of their own
+                if i + 1 < turns:
                     worker.hold.stop()
+                else:
+                    worker.rest()
     except _Left as left:
         reason = f"the worker of {left} left this case before its rounds were over"
+    for worker in workers:
+        worker.release(reason)
     for worker in workers:
         worker.leave(reason)
 

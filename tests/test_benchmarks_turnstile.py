@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -71,6 +72,8 @@ class Good:
                 turns.take()
                 self.work(name, "round")
                 turns.give()
+            turns.rest()
+            self.log.append(f"{name} gate")
             turns.over(case)
 
     def work(self, name: str, what: str) -> None:
@@ -87,10 +90,62 @@ def test_rounds_alternate_and_each_begins_as_often() -> None:
     both = Good()
     assert Pair(both, both).reason is None
     assert both.log[:2] == ["old first", "new first"]
-    assert both.log[2:] == [f"{name} round" for name in ("old", "new", "new", "old") * 2]
+    assert both.log[2:-2] == [f"{name} round" for name in ("old", "new", "new", "old") * 2]
+    assert sorted(both.log[-2:]) == ["new gate", "old gate"]
 
 
-def test_whose_turn_it_is_not_is_stopped_until_the_next_and_after_the_last_one_goes_on() -> None:
+def test_nobody_has_gates_before_all_have_had_their_rounds() -> None:
+    both = Good("a", "b")
+    Pair(both, both, cases=("a", "b"), rounds=(2, 6))
+    gates = [i for i, entry in enumerate(both.log) if entry.endswith("gate")]
+    first = both.log[: gates[1] + 1]
+    assert first.count("old round") == 2
+    assert first.count("new round") == 6
+    assert gates[1] == gates[0] + 1
+    assert gates[2:] == [len(both.log) - 2, len(both.log) - 1]
+
+
+def test_worker_of_older_code_has_its_gates_heard_out_while_the_others_are_stopped() -> None:
+    """It does not wait after its last round."""
+    stopped = set[str]()
+    seen: list[bool] = []
+
+    def older(name: str, turns: InTurn) -> None:
+        turns.take()
+        for _ in range(turns.warm(0.001, 99)):
+            turns.take()
+            turns.give()
+        time.sleep(0.1)
+        seen.append("new" in stopped)
+        turns.over("a")
+
+    holds = {name: Hold(partial(stopped.add, name), partial(stopped.discard, name)) for name in ("old", "new")}
+    both = Good()
+    pair = Pair(older, both, rounds=(2, 2), holds=holds)
+    assert pair.reason is None
+    assert pair.errors == {}
+    assert seen == [True]
+    assert both.log[-1] == "new gate"
+
+
+def test_worker_that_rests_is_let_go_when_another_fails_in_its_last_round() -> None:
+    """Its rounds are complete, so it goes on to its gates."""
+
+    def fails(name: str, turns: InTurn) -> None:
+        turns.take()
+        for i in range(turns.warm(0.001, 99)):
+            turns.take()
+            if i == 3:
+                turns.over("a")
+                return
+            turns.give()
+
+    both = Good()
+    assert Pair(fails, both).errors == {}  # the fourth turn begins with "new"
+    assert both.log[-1] == "new gate"
+
+
+def test_whose_turn_it_is_not_is_stopped_until_all_have_had_theirs() -> None:
     both, stopped = Good(), set[str]()
     seen: list[tuple[str, bool, bool]] = []
 
@@ -105,14 +160,14 @@ def test_whose_turn_it_is_not_is_stopped_until_the_next_and_after_the_last_one_g
     Pair(both, both, rounds=(2, 2), holds={name: hold(name) for name in ("old", "new")})
     assert not any(itself for _, itself, _ in seen)
     assert [other for what, _, other in seen if what == "first"] == [True, True]
-    assert [other for what, _, other in seen if what == "round"] == [True, True, True, False]
+    assert [other for what, _, other in seen if what == "round"] == [True, True, True, True]
     assert stopped == set()
 
 
 def test_only_one_works_at_a_time() -> None:
     both = Good("a", "b")
     Pair(both, both, cases=("a", "b"))
-    assert len(both.log) == 2 * 2 * 5
+    assert len(both.log) == 2 * 2 * 6
     assert both.most == 1
 
 
@@ -126,7 +181,7 @@ def test_arm_with_more_rounds_has_several_in_a_turn() -> None:
     both = Good()
     Pair(both, both, rounds=(2, 6))
     one, three = ["old round"], ["new round"] * 3
-    assert both.log[2:] == [*one, *three, *three, *one]
+    assert both.log[2:-2] == [*one, *three, *three, *one]
 
 
 def test_worker_that_leaves_a_case_stops_the_other_there_and_not_later() -> None:

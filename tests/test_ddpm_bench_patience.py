@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
+import numpy as np
 import pytest
 
-from ddpm_bench.patience import LONGEST, QUIET, SLICE, Patience
+from ddpm_bench import patience
+from ddpm_bench.patience import LONGEST, QUIET, SLICE, Patience, computed
 
 
 class Machine:
@@ -78,3 +83,42 @@ def test_work_that_is_done_when_its_launch_returns_is_hardly_slept_for() -> None
     machine = Machine()
     machine.work(0.1, launching=0.1)
     assert machine.work(0.1, launching=0.1) <= 0.1 + QUIET * SLICE + 1e-9
+
+
+class Burning(threading.Thread):
+    """Computes for so many seconds without a pause and counts what it does. Looking at its own clock would set that."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.end, self.done, self.had = time.perf_counter() + seconds, 0, 0.0
+        self.start()
+
+    def run(self) -> None:
+        matrix = np.ones(10_000)
+        while time.perf_counter() < self.end:
+            np.sqrt(matrix, out=matrix)
+            self.done += 1
+        self.had = time.thread_time()
+
+
+def test_what_another_thread_computes_is_counted_to_the_moment() -> None:
+    """In each slice as much as it did, of some 10 µs each. The process's own clock stands still for up to 4 ms."""
+    thread, looks = Burning(0.5), []
+    for _ in range(200):
+        time.sleep(SLICE)
+        looks.append((computed() - time.thread_time(), thread.done))
+    thread.join()
+    counted, done = np.diff(looks, axis=0).T
+    assert thread.had > 0.05
+    assert np.quantile(np.abs(counted - done * thread.had / thread.done), 0.75) < SLICE / 2
+
+
+def test_nothing_is_counted_where_nothing_computes() -> None:
+    cpu = computed()
+    time.sleep(0.05)
+    assert computed() - cpu < patience.IDLE * 0.05
+
+
+def test_without_proc_it_is_the_processs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "THREADS", "/nowhere")
+    assert computed() == pytest.approx(time.process_time(), abs=0.01)
