@@ -20,7 +20,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,16 @@ class Job:
     outputs: bool = False
     """whether to leave the outputs of the first timed calls, as outputs-0.npz and so on, by the cases' order"""
 
+    @property
+    def whole_graphs(self) -> bool:
+        """Whether graphs are compiled because GRAPH_MODE is set, not by `mindspore.jit` in PyNative mode.
+
+        Those of single operators take milliseconds, and called from PyNative mode each wakes a thread of MindSpore's
+        (`frontend_queue`) that spins for as long and takes a processor from those that compute. Under GRAPH_MODE that
+        thread sleeps. A level of compilation can be asked of `jit` alone.
+        """
+        return self.mode == "graph" and all(case.small for case in self.cases) and not os.environ.get(JIT_LEVEL)
+
 
 def read_job(path: Path) -> Job:
     """The job in a file that the runner wrote."""
@@ -81,6 +92,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--clock-failures", type=Path, help="where to write, as JSON, why which case gave no row")
     group.addoption("--clock-reference", help='without a job: "module:function" of the network\'s float64 reference')
 
+
+JIT_LEVEL = "DDPM_BENCH_JIT_LEVEL"
+"""As `ddpm_bench.device` has it, which is imported later."""
 
 JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, dict[str, Any]]]()
@@ -179,6 +193,8 @@ class MindSpore:
     """`ddpm_bench.device`"""
     settings: Mapping[str, str] = field(default_factory=dict)
     """what `device.configure` has set for the tuning"""
+    whole: bool = False
+    """whether Cells are called under GRAPH_MODE, which compiles them; otherwise by `mindspore.jit`"""
     _canary: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -212,7 +228,7 @@ class MindSpore:
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` as it runs in the job's mode."""
-        compiled: Callable[..., Any] = self.shim.compiled(function, self.mode)
+        compiled: Callable[..., Any] = function if self.whole else self.shim.compiled(function, self.mode)
         return compiled
 
     def network(self, preset: str, dtype: str = "float32", **changes: Any) -> Any:
@@ -275,14 +291,15 @@ def job(pytestconfig: pytest.Config) -> Job:
 
 
 @pytest.fixture(scope="session")
-def machine(job: Job, pytestconfig: pytest.Config) -> MindSpore:
+def machine(job: Job, pytestconfig: pytest.Config) -> Iterator[MindSpore]:
     """MindSpore on the job's device."""
     from ddpm_bench import device
 
     devices = device.available_devices()
     pytestconfig.stash[SEEN] = {"devices": devices}
     settings = device.configure(job.device, tuned=job.tuning != "stock")
-    return MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device, settings)
+    with device.whole_graph() if job.whole_graphs else nullcontext():
+        yield MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device, settings, job.whole_graphs)
 
 
 def save(path: Path, kept: timing.Kept) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from mindspore import Tensor, nn
 
 from benchmarks import conftest, roofline
 from benchmarks import test_operators as timed
-from benchmarks.cases import Case
+from benchmarks.cases import Case, select
 from benchmarks.gates import Invalid
 from benchmarks.operators import CONVOLUTIONS, GRADIENTS, NETS, OPERATORS, Operator, cases, parts
 from benchmarks.timing import Workload
@@ -103,9 +104,9 @@ def small(kind: str, direction: str = "forward") -> Case:
     return Operator(kind=kind, direction=direction, **shape).case("digits")
 
 
-def outputs_of(case: Case, mode: str) -> tuple[Workload, Any]:
+def outputs_of(case: Case, mode: str, *, whole: bool = False) -> tuple[Workload, Any]:
     """The workload and the fetched output of call 3."""
-    machine = conftest.MindSpore(conftest.Job(mode=mode), 1.0, device)
+    machine = conftest.MindSpore(conftest.Job(mode=mode), 1.0, device, whole=whole)
     workload = timed.operator(case, machine, predict)
     return workload, workload.fetch(workload.call(*workload.prepare(3)))
 
@@ -132,8 +133,28 @@ def test_right_output_passes_and_a_remembered_or_half_one_does_not(kind: str, di
 @pytest.mark.parametrize(
     ("kind", "direction"), [("conv3x3", "weight_gradient"), ("conv1x1", "input_gradient"), ("add", "forward")]
 )
-def test_graph_mode_gives_what_pynative_gives(kind: str, direction: str) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_graph_mode_gives_what_pynative_gives(kind: str, direction: str, whole: bool) -> None:
+    """Compiled by `jit`, or because GRAPH_MODE is set, as it is in the workers."""
     compiled = device.compile_count()
-    workload, output = outputs_of(small(kind, direction), "graph")
+    with device.whole_graph() if whole else nullcontext():
+        workload, output = outputs_of(small(kind, direction), "graph", whole=whole)
     assert device.compile_count() > compiled
     workload.gate([(3, output)])
+
+
+@pytest.mark.parametrize(
+    ("mode", "cases", "level", "whole"),
+    [
+        ("graph", (small("add"), small("silu")), None, True),
+        ("graph", (small("add"), *select("unet_forward[digits,*]")), None, False),
+        ("graph", (small("add"),), "O1", False),
+        ("pynative", (small("add"),), None, False),
+    ],
+)
+def test_single_operators_alone_are_compiled_under_graph_mode(
+    mode: str, cases: tuple[Case, ...], level: str | None, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if level:
+        monkeypatch.setenv(device.JIT_LEVEL, level)
+    assert conftest.Job(mode=mode, cases=cases).whole_graphs is whole
