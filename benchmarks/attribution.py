@@ -5,10 +5,10 @@ With T the seconds of a whole call and p_l those of layer l by itself, each the 
     T_new − T_old = Σ_l (p_l,new − p_l,old) + left
 
 and the part of a kind of layer is the sum over its layers. `left` is what no layer accounts for: what lies between
-layers, what a compiler fuses, noise, and, where it has the other sign, what layers lose by being run by themselves,
-where each call has a thread of MindSpore's spin beside it (docs/cases.md). So the same difference is divided a second
-time, among the kernels that ran within the call by the watch of the library they belong to (`implementations.inside`),
-which sees nothing but its own kernels and has no such fault.
+layers, what a compiler fuses, noise, and, where it has the other sign, what layers lose by being run by themselves
+(docs/cases.md). So the same difference is divided a second time, among the kernels that ran within the call by the
+watch of the library they belong to (`implementations.inside`), which sees nothing but its own kernels and has no such
+fault.
 
 Only a step that is real is divided (`versions_words.NAMED`); a difference within noise needs no explanation.
 """
