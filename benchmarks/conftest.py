@@ -67,9 +67,11 @@ class Job:
 
         Those of single operators take milliseconds, and called from PyNative mode each wakes a thread of MindSpore's
         (`frontend_queue`) that spins for as long and takes a processor from those that compute. Under GRAPH_MODE that
-        thread sleeps. A level of compilation can be asked of `jit` alone.
+        thread sleeps. A level of compilation can be asked of `jit` alone, and graphs are loaded by it alone
+        (`compiled.py`).
         """
-        return self.mode == "graph" and all(case.small for case in self.cases) and not os.environ.get(JIT_LEVEL)
+        asked = os.environ.get(JIT_LEVEL) or os.environ.get("MS_COMPILER_CACHE_ENABLE") == "1"
+        return self.mode == "graph" and all(case.small for case in self.cases) and not asked
 
 
 def read_job(path: Path) -> Job:

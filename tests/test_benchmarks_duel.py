@@ -159,6 +159,7 @@ def test_training_is_always_compiled() -> None:
     (step,) = select("training_step[digits,b64]")
     (forward,) = select("unet_forward[digits,b64]")
     assert (compiled.safe([forward]), compiled.safe([step]), compiled.safe([forward, step])) == (True, False, False)
+    assert not compiled.safe([dataclasses.replace(forward, small=True)])
 
 
 def test_arms_and_cases_keep_their_graphs_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,17 +144,18 @@ def test_graph_mode_gives_what_pynative_gives(kind: str, direction: str, whole: 
 
 
 @pytest.mark.parametrize(
-    ("mode", "cases", "level", "whole"),
+    ("mode", "cases", "variables", "whole"),
     [
-        ("graph", (small("add"), small("silu")), None, True),
-        ("graph", (small("add"), *select("unet_forward[digits,*]")), None, False),
-        ("graph", (small("add"),), "O1", False),
-        ("pynative", (small("add"),), None, False),
+        ("graph", (small("add"), small("silu")), {}, True),
+        ("graph", (small("add"), *select("unet_forward[digits,*]")), {}, False),
+        ("graph", (small("add"),), {device.JIT_LEVEL: "O1"}, False),
+        ("graph", (small("add"),), {"MS_COMPILER_CACHE_ENABLE": "1"}, False),
+        ("pynative", (small("add"),), {}, False),
     ],
 )
 def test_single_operators_alone_are_compiled_under_graph_mode(
-    mode: str, cases: tuple[Case, ...], level: str | None, whole: bool, monkeypatch: pytest.MonkeyPatch
+    mode: str, cases: tuple[Case, ...], variables: dict[str, str], whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if level:
-        monkeypatch.setenv(device.JIT_LEVEL, level)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert conftest.Job(mode=mode, cases=cases).whole_graphs is whole
