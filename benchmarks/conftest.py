@@ -70,6 +70,8 @@ class Job:
         thread sleeps. A level of compilation can be asked of `jit` alone, and graphs are loaded by it alone
         (`compiled.py`).
         """
+        from ddpm_bench.device import JIT_LEVEL
+
         asked = os.environ.get(JIT_LEVEL) or os.environ.get("MS_COMPILER_CACHE_ENABLE") == "1"
         return self.mode == "graph" and all(case.small for case in self.cases) and not asked
 
@@ -94,9 +96,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--clock-failures", type=Path, help="where to write, as JSON, why which case gave no row")
     group.addoption("--clock-reference", help='without a job: "module:function" of the network\'s float64 reference')
 
-
-JIT_LEVEL = "DDPM_BENCH_JIT_LEVEL"
-"""As `ddpm_bench.device` has it, which is imported later."""
 
 JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, dict[str, Any]]]()
@@ -300,6 +299,8 @@ def machine(job: Job, pytestconfig: pytest.Config) -> Iterator[MindSpore]:
     devices = device.available_devices()
     pytestconfig.stash[SEEN] = {"devices": devices}
     settings = device.configure(job.device, tuned=job.tuning != "stock")
+    if job.whole_graphs:
+        settings = {**settings, "graphs": "GRAPH_MODE"}
     with device.whole_graph() if job.whole_graphs else nullcontext():
         yield MindSpore(job, pytestconfig.stash[IMPORT_SECONDS], device, settings, job.whole_graphs)
 

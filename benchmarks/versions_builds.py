@@ -1,10 +1,10 @@
 """What a build is made of, found without running it: its packages, and the digests of MindSpore's shared libraries.
 
-A wheel's RECORD holds the SHA-256 of every file in it, so the two gigabytes need not be read again; they say what was
-installed; a file that was edited since is told by its size or its date, and read. Two builds with equal `packages`
-measure the same thing, and an interrupted sweep may go on in them. Of the
-libraries those are kept that a net on the CPU runs through: where numbers or times changed, the library that changed is
-where to look (oneDNN's did from 2.8.0 to 2.9.0, and with it every convolution).
+A wheel's RECORD holds the SHA-256 of every file that was installed, so the two gigabytes need not be read again; only a
+file whose size or date says that it was edited since is. Two builds with equal `packages` measure the same thing, and
+an interrupted sweep may go on in them. Of the libraries those are kept that a net on the CPU runs through: where
+numbers or times changed, the library that changed is where to look (oneDNN's did from 2.8.0 to 2.9.0, and with it every
+convolution).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ ASK = """
 import base64, hashlib, importlib.metadata as metadata, json
 packages = sorted({f"{each.metadata['Name']}=={each.version}" for each in metadata.distributions()})
 try:
-    files = [file for file in metadata.files("mindspore") or () if file.hash]
-    record = next(file for file in metadata.files("mindspore") or () if file.name == "RECORD")
+    installed_files = metadata.files("mindspore") or ()
+    files = [file for file in installed_files if file.hash]
+    record = next(file for file in installed_files if file.name == "RECORD")
     installed = record.locate().stat().st_mtime
 except (metadata.PackageNotFoundError, StopIteration, OSError):
     files, installed = [], 0.0

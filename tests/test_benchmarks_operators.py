@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields
@@ -18,6 +19,7 @@ from benchmarks.cases import Case, select
 from benchmarks.gates import Invalid
 from benchmarks.operators import CONVOLUTIONS, GRADIENTS, NETS, OPERATORS, Operator, cases, parts
 from benchmarks.timing import Workload
+from benchmarks.worker import Job, run_worker, worker_variables
 from ddpm_bench import device
 from ddpm_bench.presets import PRESETS
 from ddpm_bench.unet import UNet
@@ -159,3 +161,12 @@ def test_single_operators_alone_are_compiled_under_graph_mode(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert conftest.Job(mode=mode, cases=cases).whole_graphs is whole
+
+
+def test_real_worker_times_single_operators_under_graph_mode() -> None:
+    """The row is valid, so they were compiled, and says how."""
+    job = Job((small("add"), small("dense")), "CPU", "graph", "tuned", 0)
+    answer = run_worker(job, worker_variables(os.environ, {}), reference=None, timeout=300, late="it took five minutes")
+    for measurement in answer.measurements:
+        assert measurement.invalid is None
+        assert measurement.proof["settings"]["graphs"] == "GRAPH_MODE"

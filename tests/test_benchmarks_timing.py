@@ -14,6 +14,7 @@ from benchmarks import timing
 from benchmarks.cases import Case
 from benchmarks.gates import Invalid
 from benchmarks.timing import Workload, run_case
+from benchmarks.turnstile import Alone
 
 
 @dataclass
@@ -65,7 +66,9 @@ class Benchmark:
 CASE = Case("x[a]", {}, "nowhere:make", 4, "images", 3)
 
 
-def timed(machine: Machine, *, rounds: int = 3, keep: list[Any] | None = None, **changes: Any) -> SimpleNamespace:
+def timed(
+    machine: Machine, *, rounds: int = 3, keep: list[Any] | None = None, turns: Any = None, **changes: Any
+) -> SimpleNamespace:
     """Run a case whose call takes 5 ms on `machine`; the row, the benchmark and what was called."""
     calls: list[Any] = []
 
@@ -85,6 +88,7 @@ def timed(machine: Machine, *, rounds: int = 3, keep: list[Any] | None = None, *
         machine,
         benchmark,
         {"rounds": rounds},
+        turns,
         keep=None if keep is None else keep.extend,
     )
     row = benchmark.extra_info["clock"]
@@ -140,6 +144,37 @@ def test_outputs_that_are_kept_are_of_the_first_calls_however_many_are_timed() -
         kept: list[Any] = []
         timed(Machine(), rounds=rounds, keep=kept)
         assert kept == [(2, 2), (3, 3)]
+
+
+class Turns(Alone):
+    """Nobody else's turns, noted down."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def take(self) -> None:
+        self.log.append("take")
+
+    def give(self) -> None:
+        self.log.append("give")
+
+    def rest(self) -> None:
+        self.log.append("rest")
+
+
+def test_outputs_are_fetched_within_the_last_turn_and_gates_wait_until_nobody_is_timed() -> None:
+    turns = Turns()
+
+    def fetch(output: Any) -> Any:
+        turns.log.append("fetch")
+        return output
+
+    def gate(_: Any) -> dict[str, Any]:
+        turns.log.append("gate")
+        return {}
+
+    timed(Machine(), rounds=2, turns=turns, fetch=fetch, gate=gate)
+    assert turns.log == ["take", "take", "give", "take", "fetch", "fetch", "give", "rest", "gate"]
 
 
 def test_row_says_what_was_run_and_how() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ddpm_bench import patience
 from ddpm_bench.patience import LONGEST, QUIET, SLICE, Patience, computed
+
+ROOT = Path(patience.__file__).parent.parent
+"""Where the packages are, for a process that is to find these and no others."""
 
 
 class Machine:
@@ -85,40 +89,48 @@ def test_work_that_is_done_when_its_launch_returns_is_hardly_slept_for() -> None
     assert machine.work(0.1, launching=0.1) <= 0.1 + QUIET * SLICE + 1e-9
 
 
+ANOTHER_THREAD = """
+import threading, time
+import numpy as np
+from ddpm_bench.patience import IDLE, SLICE, computed
+
+cpu = computed()
+time.sleep(0.05)
+assert computed() - cpu < IDLE * 0.05, "nothing computes"
+
 class Burning(threading.Thread):
-    """Computes for so many seconds without a pause and counts what it does. Looking at its own clock would set that."""
+    done = had = 0
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.end, self.done, self.had = time.perf_counter() + seconds, 0, 0.0
-        self.start()
-
-    def run(self) -> None:
-        matrix = np.ones(10_000)
-        while time.perf_counter() < self.end:
+    def run(self):  # looking at its own clock meanwhile would set that right
+        matrix, end = np.ones(10_000), time.perf_counter() + 0.5
+        while time.perf_counter() < end:
             np.sqrt(matrix, out=matrix)
             self.done += 1
         self.had = time.thread_time()
 
+thread, looks = Burning(), []
+thread.start()
+for _ in range(200):
+    time.sleep(SLICE)
+    looks.append((computed() - time.thread_time(), thread.done))
+thread.join()
+counted, done = np.diff(looks, axis=0).T
+assert thread.had > 0.05
+error = np.quantile(np.abs(counted - done * thread.had / thread.done), 0.75)
+assert error < SLICE / 2, error
+"""
+
 
 def test_what_another_thread_computes_is_counted_to_the_moment() -> None:
-    """In each slice as much as it did, of some 10 µs each. The process's own clock stands still for up to 4 ms."""
-    thread, looks = Burning(0.5), []
-    for _ in range(200):
-        time.sleep(SLICE)
-        looks.append((computed() - time.thread_time(), thread.done))
-    thread.join()
-    counted, done = np.diff(looks, axis=0).T
-    assert thread.had > 0.05
-    assert np.quantile(np.abs(counted - done * thread.had / thread.done), 0.75) < SLICE / 2
+    """In each slice as much as it did, of some 10 µs each. The process's own clock stands still for up to 4 ms.
 
-
-def test_nothing_is_counted_where_nothing_computes() -> None:
-    cpu = computed()
-    time.sleep(0.05)
-    assert computed() - cpu < patience.IDLE * 0.05
+    In a process of its own: here threads of MindSpore's may go on spinning after another test.
+    """
+    done = subprocess.run([sys.executable, "-c", ANOTHER_THREAD], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_proc_it_is_the_processs_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "THREADS", "/nowhere")
-    assert computed() == pytest.approx(time.process_time(), abs=0.01)
+    before = time.process_time()
+    assert before <= computed() <= time.process_time()
