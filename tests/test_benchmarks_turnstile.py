@@ -105,8 +105,9 @@ def test_nobody_has_gates_before_all_have_had_their_rounds() -> None:
     assert gates[2:] == [len(both.log) - 2, len(both.log) - 1]
 
 
-def test_worker_of_older_code_has_its_gates_heard_out_while_the_others_are_stopped() -> None:
-    """It does not wait after its last round."""
+@pytest.mark.parametrize("first", [False, True])
+def test_worker_of_older_code_has_its_gates_heard_out_while_the_others_are_stopped(first: bool) -> None:
+    """It does not wait after its last round, whether it is the first to have had that or the last."""
     stopped = set[str]()
     seen: list[bool] = []
 
@@ -116,16 +117,16 @@ def test_worker_of_older_code_has_its_gates_heard_out_while_the_others_are_stopp
             turns.take()
             turns.give()
         time.sleep(0.1)
-        seen.append("new" in stopped)
+        seen.append({"old": "new", "new": "old"}[name] in stopped)
         turns.over("a")
 
     holds = {name: Hold(partial(stopped.add, name), partial(stopped.discard, name)) for name in ("old", "new")}
     both = Good()
-    pair = Pair(older, both, rounds=(2, 2), holds=holds)
+    pair = Pair(*(both, older) if first else (older, both), rounds=(2, 2), holds=holds)
     assert pair.reason is None
     assert pair.errors == {}
     assert seen == [True]
-    assert both.log[-1] == "new gate"
+    assert both.log[-1].endswith("gate")
 
 
 def test_worker_that_rests_is_let_go_when_another_fails_in_its_last_round() -> None:
