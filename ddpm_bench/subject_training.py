@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,16 +34,16 @@ UNCLIPPED = 1e30
 """A bound on the gradient's norm that none reaches: the factor is exactly 1."""
 
 
-class TrainingRuns:
+class TrainingRuns(ABC):
     """The method of the Subject protocol that trains; for a class with these attributes."""
 
     mode: str
     _choices: dict[str, Any]
     _setting: dict[str, Any]
 
+    @abstractmethod
     def _steps(self, t: Array, *, lowest: int = 0) -> Tensor:
         """`t` as a tensor, or an exception where it is no time step."""
-        raise NotImplementedError
 
     def training_run(
         self,

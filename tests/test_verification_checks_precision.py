@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,16 @@ def test_right_subject_passes_in_every_type(choices: dict[str, Any]) -> None:
     assert complaints(ReferenceSubject(**choices, network=True), *ALL) == []
 
 
-class Bent(ReferenceSubject):
+class Bent(ReferenceSubject, ABC):
     """A subject whose forward process in float16 alone went through `bend`."""
 
     def q_sample(self, x_0: Array, t: Array, eps: Array) -> Array:
         made = super().q_sample(x_0, t, eps)
         return np.asarray(self.bend(made, t), self.dtype) if self.dtype == "float16" else made
 
+    @abstractmethod
     def bend(self, made: Array, t: Array) -> Array:
-        raise NotImplementedError
+        """What becomes of x_t."""
 
 
 class Slightly(Bent):

@@ -64,7 +64,7 @@ def test_long_chain_is_made_short_where_it_can_be() -> None:
 def test_subject_without_variants_is_taken_as_it_is() -> None:
     class Fixed(ReferenceSubject):
         def variant(self, **choices: Any) -> ReferenceSubject:
-            raise NotImplementedError("one size only")
+            raise ValueError("one size only")
 
     assert len(ancestral(Fixed(num_timesteps=LONG + 1)).timesteps) == LONG + 1
 

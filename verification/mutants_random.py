@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +16,12 @@ from verification.reference import ReferenceSubject
 # Training.
 
 
-class OtherEps(ReferenceSubject):
+class OtherEps(ReferenceSubject, ABC):
     """Training noise that is `spoilt`."""
 
+    @abstractmethod
     def spoilt(self, eps: Array) -> Array:
-        raise NotImplementedError
+        """What becomes of the noise of all steps, (K, B, C, H, W), or what is broadcast to that."""
 
     def training_batches(self, x_0: Array, batch_size: int, num_steps: int, seed: int) -> dict[str, Array]:
         drawn = super().training_batches(x_0, batch_size, num_steps, seed)
@@ -51,11 +53,12 @@ class OneNumberForAllPixels(OtherEps):
 # Sampling.
 
 
-class OtherNoise(ReferenceSubject):
+class OtherNoise(ReferenceSubject, ABC):
     """Sampling noise that is `spoilt`."""
 
+    @abstractmethod
     def spoilt(self, x_T: Array, z: Array) -> tuple[Array, Array]:
-        raise NotImplementedError
+        """What becomes of x_T (B, ...) and of z (steps, B, ...), or what is broadcast to them."""
 
     def sampling_noise(self, shape: Sequence[int], num_steps: int, seed: int) -> tuple[Array, Array]:
         x_T, z = super().sampling_noise(shape, num_steps, seed)
@@ -134,11 +137,12 @@ class OthersTime(ReferenceSubject):
         return super().loss(lambda x, at: eps_model(x, np.roll(at, 1)), x_0, t, eps)
 
 
-class OtherBound(ReferenceSubject):
+class OtherBound(ReferenceSubject, ABC):
     """A total that is `wrong`."""
 
+    @abstractmethod
     def wrong(self, terms: dict[str, Array]) -> Array:
-        raise NotImplementedError
+        """The total, (B,), made of the right terms."""
 
     def vlb_terms(self, eps_model: EpsModel, x_0: Array, eps: Array) -> dict[str, Array]:
         terms = super().vlb_terms(eps_model, x_0, eps)

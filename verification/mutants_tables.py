@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ class Float32Tables(ReferenceSubject):
         super()._make_tables(beta.astype(np.float32))
 
 
-class OtherProducts(ReferenceSubject):
+class OtherProducts(ReferenceSubject, ABC):
     """Tables from products that are not the right ones."""
 
+    @abstractmethod
     def products(self) -> tuple[Array, Array]:
-        """alpha_bar and alpha_bar_prev."""
-        raise NotImplementedError
+        """alpha_bar and alpha_bar_prev, each (T,)."""
 
     def _make_tables(self, beta: Array) -> None:
         super()._make_tables(beta)
