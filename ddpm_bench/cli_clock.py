@@ -99,8 +99,10 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
-    if resume and self_test:
-        return complain("a self-test is not stored and cannot be gone on with: leave out --resume", 3)
+    unfit = {"--resume": resume, "--history": history, "--against": against}
+    if self_test and any(unfit.values()):
+        option = next(option for option, given in unfit.items() if given)
+        return complain(f"a self-test compares this code with itself and is not stored: leave out {option}", 3)
     if resume and not history:
         return complain("--resume goes on with what `bench --history` stored: give --history as before", 3)
     output_files(json_file)

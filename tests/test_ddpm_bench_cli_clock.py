@@ -174,7 +174,10 @@ def test_notes_at_the_end_of_a_comparison_are_stored(tmp_path: Path, workers: Wo
     [
         ([], "--resume goes on with what `bench --history` stored: give --history as before"),
         (["--against", "."], "--resume goes on with what `bench --history` stored: give --history as before"),
-        (["--history", "s", "--self-test"], "a self-test is not stored and cannot be gone on with: leave out --resume"),
+        (
+            ["--history", "s", "--self-test"],
+            "a self-test compares this code with itself and is not stored: leave out --resume",
+        ),
     ],
 )
 def test_resume_of_what_is_not_stored_is_one_sentence(
@@ -197,6 +200,8 @@ def test_resume_of_what_is_not_stored_is_one_sentence(
             2,
             "under one setting, not 2",
         ),
+        (["--self-test", "--against", "."], 3, "compares this code with itself and is not stored: leave out --against"),
+        (["--self-test", "--history", "s"], 3, "compares this code with itself and is not stored: leave out --history"),
         (["--only", "unet_fourward*"], 3, "no case matches 'unet_fourward*'"),
         (["--dtype", "int8"], 2, "int8"),
         (
