@@ -11,6 +11,9 @@ watch of the library they belong to (`implementations.inside`), which sees nothi
 fault.
 
 Only a step that is real is divided (`versions_words.NAMED`); a difference within noise needs no explanation.
+
+A kind of layer has an interval where its layers were measured in enough pairs of workers to have one
+(`versions_layers.py`): of R_i = Σ_l p_l,new,i / Σ_l p_l,old,i, of the pairs i, by signed ranks of log R_i.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from benchmarks import intervals
+from benchmarks.estimate import ALPHA
 from benchmarks.measurement import Record, measurements
 
 Cell = tuple[str, str, str, str]
@@ -35,6 +42,8 @@ class Part:
     """layers of this kind, or runs of this kernel, in a call"""
     old: float
     new: float
+    interval: tuple[float, float] | None = None
+    """of new over old; each bound errs at `ALPHA` by the number of kinds. None where pairs are too few for one"""
 
     @property
     def difference(self) -> float:
@@ -75,14 +84,19 @@ class Attribution:
 
 
 def attribute(
-    old: Record, new: Record, cells: Sequence[Cell], kernels: Mapping[Cell, Sequence[Part]]
+    old: Record,
+    new: Record,
+    cells: Sequence[Cell],
+    kernels: Mapping[Cell, Sequence[Part]],
+    closer: tuple[Record, Record] | None = None,
 ) -> list[Attribution]:
     """One attribution for each of `cells` that both bench records have a time of, if there is anything to divide it by.
 
-    Layers that one build has and the other has not count as 0 s there: a build may fuse them.
+    Layers that one build has and the other has not count as 0 s there: a build may fuse them. The layers are those of
+    the `closer` records of both builds, if there are any, else those that were timed beside the whole cases.
     """
     whole = [_seconds(record) for record in (old, new)]
-    layers = [_layers(record) for record in (old, new)]
+    layers = [_layers(record) for record in closer or (old, new)]
     found = []
     for cell in cells:
         parts = _parts(layers[0].get(cell, {}), layers[1].get(cell, {}))
@@ -96,8 +110,8 @@ def largest(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(sorted(parts, key=lambda part: -abs(part.difference)))
 
 
-Layers = Mapping[str, tuple[str, float]]
-"""Layer to its kind and seconds."""
+Layers = Mapping[str, tuple[str, Sequence[float]]]
+"""Layer to its kind and seconds, a value for each process."""
 
 
 def _parts(old: Layers, new: Layers) -> tuple[Part, ...]:
@@ -106,11 +120,28 @@ def _parts(old: Layers, new: Layers) -> tuple[Part, ...]:
         return ()
     kinds = {layer: kind for build in (old, new) for layer, (kind, _) in build.items()}
     count = {kind: sum(1 for other in kinds.values() if other == kind) for kind in kinds.values()}
-    return largest([Part(kind, number, _sum(old, kind), _sum(new, kind)) for kind, number in count.items()])
+    return largest(
+        [
+            Part(kind, number, _sum(old, kind), _sum(new, kind), _interval(old, new, kind, ALPHA / len(count)))
+            for kind, number in count.items()
+        ]
+    )
 
 
 def _sum(build: Layers, kind: str) -> float:
-    return sum(seconds for other, seconds in build.values() if other == kind)
+    """Seconds of all layers of a kind: of each its median process."""
+    return sum(statistics.median(seconds) for other, seconds in build.values() if other == kind)
+
+
+def _interval(old: Layers, new: Layers, kind: str, alpha: float) -> tuple[float, float] | None:
+    """The interval of the ratio of both builds' sums; None where processes are no pairs, or too few."""
+    arms = [[seconds for other, seconds in build.values() if other == kind] for build in (old, new)]
+    sizes = {len(seconds) for arm in arms for seconds in arm}
+    if not all(arms) or len(sizes) > 1 or min(sizes) < intervals.enough(alpha):
+        return None
+    sums = [np.sum(np.asarray(arm, np.float64), axis=0) for arm in arms]
+    found = intervals.signed_ranks(np.log(sums[1] / sums[0]), alpha)
+    return (float(np.exp(found.low)), float(np.exp(found.high)))
 
 
 def _seconds(record: Record) -> dict[Cell, float]:
@@ -122,16 +153,12 @@ def _seconds(record: Record) -> dict[Cell, float]:
     return {cell: statistics.median(found) for cell, found in values.items()}
 
 
-def _layers(record: Record) -> dict[Cell, dict[str, tuple[str, float]]]:
-    """The layers of each cell: the median over all rounds of all processes."""
-    rounds: dict[Cell, dict[str, tuple[str, list[float]]]] = {}
+def _layers(record: Record) -> Mapping[Cell, Layers]:
+    """The layers of each cell, in the order of the record."""
+    found: dict[Cell, dict[str, tuple[str, Sequence[float]]]] = {}
     for row in record.get("layers", ()):
-        _, seconds = rounds.setdefault(_cell(row), {}).setdefault(row["layer"], (row["kind"], []))
-        seconds += row["seconds"]
-    return {
-        cell: {layer: (kind, statistics.median(seconds)) for layer, (kind, seconds) in layers.items()}
-        for cell, layers in rounds.items()
-    }
+        found.setdefault(_cell(row), {})[row["layer"]] = (row["kind"], row["seconds"])
+    return found
 
 
 def _cell(row: Mapping[str, Any]) -> Cell:

@@ -104,11 +104,10 @@ def inside(old: Choices, new: Choices) -> list[Part]:
     """What each kind of primitive takes in a call of one case, in two builds, by the library's own watch."""
     kinds = [_by_kind(choices) for choices in (old, new)]
     nothing = (0, 0.0)
+    found = {kind: [each.get(kind, nothing) for each in kinds] for kind in dict.fromkeys([*kinds[0], *kinds[1]])}
     return [
-        Part(
-            kind, max(found.get(kind, nothing)[0] for found in kinds), *(found.get(kind, nothing)[1] for found in kinds)
-        )
-        for kind in dict.fromkeys([*kinds[0], *kinds[1]])
+        Part(kind, max(old_runs, new_runs), old_seconds, new_seconds)
+        for kind, ((old_runs, old_seconds), (new_runs, new_seconds)) in found.items()
     ]
 
 

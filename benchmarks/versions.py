@@ -13,7 +13,8 @@ The record, as JSON:
      "numbers": [those of drift.py, with "device", "mode", "old" and "new"; what is not finite is text],
      "steps": [the verdicts that are named, in words: versions_words.py], "headline": the sentence about the newest,
      "command": what reproduces it, from who asked,
-     "attribution": [those of attribution.py, with "step": [old, new]] of whole cases' steps, where something explains,
+     "attribution": [those of attribution.py, with "step": [old, new]] of whole cases' steps, where something explains;
+                    the layers' parts have intervals where they were measured for that (versions_layers.py),
      "kernels": {"said", "changes"}, see versions_kernels.py,
      "remedies": [those of versions_remedies.py], where a step made a build slower,
      "gates": [the fields of versions_gate.Gate], where builds were judged,
@@ -43,6 +44,7 @@ from benchmarks import (
     history,
     versions_gate,
     versions_kernels,
+    versions_layers,
     versions_ledger,
     versions_remedies,
     versions_store,
@@ -72,7 +74,8 @@ PAIRS = 7
 more, and take hours for half a dozen builds."""
 
 OPERATOR_PAIRS = 2
-"""Rows of workers for single operators beside whole cases: they explain a step and are not judged by themselves."""
+"""Rows of workers for single operators beside whole cases: what they compute is compared, how fast they are is not
+judged. What made a step is measured again (`versions_layers.py`)."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,9 @@ def sweep(
         def fight(trial: duel.Bout, judge: Judge) -> Mapping[str, Record]:
             return _measured(trial, judge, reference, keeping, on_progress)[0]
 
+        closer = versions_layers.measured(
+            versions_layers.unexplained(found, bout, said), lambda asked: fight(asked, lambda _: [])
+        )
         trials = versions_remedies.trials(found, bout, question.remedies)
         if trials:
             found["remedies"] = versions_remedies.tried(
@@ -173,7 +179,7 @@ def sweep(
                 bout.arms, question.changes, device=bout.device, store=keeping.store, session=outputs.session,
                 tell=keeping.tell,
             )  # fmt: skip
-    divided = _attributions(records, found, said)
+    divided = _attributions(records, found, said, closer)
     found |= {"attribution": divided} if divided else {}
     return {**found, "steps": named_steps(found["verdicts"]), "headline": headline(found)}
 
@@ -227,14 +233,31 @@ def _measured(
 
 
 def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]:
-    """Every step from one build to the next, cell by cell."""
+    """Every step from one build to the next, cell by cell; single operators beside whole cases are not judged."""
+    single = operators({"arms": records})
     found = []
     for old, new in pairwise(records):
         compared = compare_records(
             records[old], records[new], question.effect, studied=STUDIED, looks=question.pairs is None
         )
-        found += [{**verdict, "old": old, "new": new} for verdict in compared["verdicts"]]
+        found += [
+            {**(_explaining(verdict) if cell_of(verdict) in single else verdict), "old": old, "new": new}
+            for verdict in compared["verdicts"]
+        ]
     return found
+
+
+def _explaining(verdict: Record) -> Record:
+    """The `verdict` of a single operator beside whole cases, of whose speed nothing is said.
+
+    Two workers agree by chance too often: of 44 operators of two builds that were the same but for their names two
+    would have been called slower, by 6 and 13 %.
+    """
+    if verdict["label"] == "incomparable":
+        return verdict
+    why = f"a single operator beside whole cases: {OPERATOR_PAIRS} workers are too few to judge how fast it is"
+    told = {"label": "inconclusive", "ratio": None, "interval": None, "why": why}
+    return {"case": verdict["case"], "params": verdict["params"], **told}
 
 
 def _numbers(records: Mapping[str, Record], outputs: versions_store.Outputs) -> list[Record]:
@@ -257,6 +280,8 @@ def _numbers(records: Mapping[str, Record], outputs: versions_store.Outputs) -> 
 
 def _plain(value: object) -> object:
     """`value` as JSON can hold it: a difference from a NaN is one."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
@@ -270,21 +295,25 @@ def _gates(record: Record) -> dict[duel.Cell, Mapping[str, Any]]:
     return found
 
 
-def _attributions(records: Mapping[str, Record], found: Record, said: versions_kernels.Said) -> list[Record]:
+def _attributions(
+    records: Mapping[str, Record],
+    found: Record,
+    said: versions_kernels.Said,
+    closer: Mapping[versions_layers.Step, tuple[Record, Record]],
+) -> list[Record]:
     """What made each step of a whole case that has a name, as far as layers were timed or kernels are known."""
-    single = operators(found)
     divided = []
     for old, new in pairwise(records):
         cells = [
             (*cell_of(v), str(v["params"]["tuning"]))
             for v in found["verdicts"]
-            if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED and cell_of(v) not in single
+            if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED
         ]
         inside = versions_kernels.inside(said, old, new)
         kernels = {cell: inside.get((cell[0], cell[2]), ()) for cell in cells}
         divided += [
             {"step": [old, new], **{name: _plain(value) for name, value in dataclasses.asdict(one).items()}}
-            for one in attribution.attribute(records[old], records[new], cells, kernels)
+            for one in attribution.attribute(records[old], records[new], cells, kernels, closer.get((old, new)))
         ]
     return divided
 

@@ -67,7 +67,6 @@ def html(record: Record) -> str:
         code=exit_code(record),
         cells=whole,
         operators={cell: found for cell, found in entries.items() if cell in single},
-        named=[(i, cell_of(step) in single) for i, step in enumerate(record["steps"])],
         pictures={cell: _picture(i, record, found) for i, (cell, found) in enumerate(whole.items())},
         drift={cell: found for cell, found in drift.items() if cell not in single},
         operator_drift={cell: found for cell, found in drift.items() if cell in single},

@@ -15,7 +15,7 @@ from benchmarks.cases import Case
 from benchmarks.compare import compare_records
 from benchmarks.duel import Bout
 from benchmarks.measurement import Record
-from benchmarks.versions_words import Cell, cell_of, operators
+from benchmarks.versions_words import Cell, cell_of
 
 Remedies = Mapping[str, Mapping[str, str]]
 """What a remedy is called, to the environment variables that make it."""
@@ -53,11 +53,9 @@ def trials(record: Record, bout: Bout, remedies: Remedies) -> list[Trial]:
 
 def _lost(record: Record) -> dict[str, Cell]:
     """The builds that a step made slower, each with the whole case that it made slowest."""
-    single = operators(record)
     worst: dict[str, Record] = {}
     for verdict in record["verdicts"]:
-        slower = verdict["label"] == "slower" and cell_of(verdict) not in single
-        if slower and verdict["ratio"] > worst.get(verdict["new"], {"ratio": 0.0})["ratio"]:
+        if verdict["label"] == "slower" and verdict["ratio"] > worst.get(verdict["new"], {"ratio": 0.0})["ratio"]:
             worst[verdict["new"]] = verdict
     return {build: cell_of(verdict) for build, verdict in worst.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.environment import CODE_KEYS
@@ -12,7 +12,7 @@ from benchmarks.formats import seconds
 from benchmarks.markdown import inline
 from benchmarks.measurement import Measurement, Record, measurements
 from benchmarks.versions_builds import EDITED
-from benchmarks.versions_words import Cell, cell_of, operators, said
+from benchmarks.versions_words import Cell, cell_of, change, excludes, operators, said
 
 MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
 """What a reader wants to know of where the times were taken; all of it is in the record."""
@@ -39,7 +39,7 @@ def markdown(record: Record) -> str:
         "",
         *_gates(record),
         *_operators(record, labels, [cell for cell in cells if cell in single]),
-        *_steps(record, single),
+        *_steps(record),
         *_attributions(record),
         *_remedies(record),
         *_kernels(record),
@@ -90,8 +90,8 @@ def _operators(record: Record, labels: Sequence[str], single: Sequence[Cell]) ->
     """The table of single operators, folded up where Markdown can be."""
     if not single:
         return []
-    return [f"<details><summary>{len(single)} single operators</summary>", "", *_table(record, labels, single), "",
-            "</details>", ""]  # fmt: skip
+    return [f"<details><summary>{len(single)} single operators, timed to explain and not judged</summary>", "",
+            *_table({**record, "verdicts": []}, labels, single), "", "</details>", ""]  # fmt: skip
 
 
 def _by_cell(record: Record) -> dict[Cell, list[Measurement]]:
@@ -110,12 +110,11 @@ def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> st
     return f"{time}, {said(verdict)}" if verdict else time
 
 
-def _steps(record: Record, single: Container[Cell]) -> list[str]:
-    """A line for each step that has a name, by build; those of single operators have theirs in the table."""
-    steps = [step for step in record["steps"] if cell_of(step) not in single]
-    if not steps:
+def _steps(record: Record) -> list[str]:
+    """A line for each step that has a name, by build."""
+    if not record["steps"]:
         return ["No step made a case slower or faster.", ""]
-    named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in steps]
+    named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in record["steps"]]
     return ["Steps, with their intervals:", "", *named, ""]
 
 
@@ -136,14 +135,26 @@ DIVISIONS = {"kernels": "Its kernels, by their library's own watch:", "parts": "
 
 
 def _division(parts: Sequence[Mapping[str, Any]], more: float) -> str:
-    """The parts that contribute most to `more` seconds a call, and what all of them sum to."""
+    """The parts that contribute most to `more` seconds a call, and what all of them sum to.
+
+    Of parts that have intervals those that are told from noise, and what they sum to.
+    """
+    judged = all(part["interval"] for part in parts)
+    told = [part for part in parts if not judged or excludes(part["interval"])]
     named = [
-        f"{inline(part['kind'])} {seconds(part['old'])} → {seconds(part['new'])}"
-        for part in parts[:MOST_PARTS]
+        f"{inline(part['kind'])} {seconds(part['old'])} → {seconds(part['new'])}{_told(part)}"
+        for part in told[:MOST_PARTS]
         if part["new"] != part["old"]
     ]
-    total = sum(part["new"] - part["old"] for part in parts)
+    total = sum(part["new"] - part["old"] for part in told)
+    if judged and not told:
+        return "none of their kinds is told from noise."
     return f"{', '.join(named)}; together {100 * total / more:.0f} % of it."
+
+
+def _told(part: Mapping[str, Any]) -> str:
+    """By how much a part with an interval changed, in parentheses."""
+    return f" ({change(part['new'] / part['old'], part['interval'])})" if part["interval"] else ""
 
 
 def _remedies(record: Record) -> list[str]:

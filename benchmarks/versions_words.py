@@ -33,12 +33,17 @@ def cell_of(entry: Mapping[str, Any]) -> Cell:
 def operators(record: Record) -> set[Cell]:
     """The cells of single operators, where whole cases were measured as well: they explain those.
 
-    Their speed is not judged. Each statement is wrong once in a hundred times, and a net has half a hundred operators:
-    every other sweep would raise an alarm about nothing. What became of their numbers is not a matter of chance.
+    Their speed is not judged, for it is measured in too few workers. What became of their numbers is no matter of
+    chance.
     """
     units = {cell_of(row): row["unit"] for arm in record["arms"].values() for row in arm["measurements"]}
     found = {cell for cell, unit in units.items() if unit == "calls"}
     return found if len(found) < len(units) else set()
+
+
+def excludes(interval: Sequence[float] | None) -> bool:
+    """Whether the `interval` of a ratio tells it from 1."""
+    return interval is not None and (interval[0] > 1 or interval[1] < 1)
 
 
 def change(ratio: float, interval: Sequence[float]) -> str:
@@ -109,8 +114,7 @@ def headline(record: Record) -> str:
     if not whole:
         return f"{prefix}Nothing was measured of {new}."
     speed = f"{_called(build)} is {_speed(whole, old, record['effect'])}"
-    parts = [speed, *_operators([v["label"] for v in verdicts if cell_of(v) in single]), _outputs(numbers)]
-    return f"{prefix}{'; '.join(parts)}."
+    return f"{prefix}{speed}; {_outputs(numbers)}."
 
 
 def _wrong(record: Record, build: Mapping[str, Any]) -> str:
@@ -121,13 +125,6 @@ def _wrong(record: Record, build: Mapping[str, Any]) -> str:
     if gate["reason"]:
         return f"UNVERIFIED under {_called(build)}: {gate['reason']}. "
     return f"WRONG under {_called(build)}: {gate['findings'] - gate['passed']} of {gate['findings']} checks fail. "
-
-
-def _operators(labels: Sequence[str]) -> list[str]:
-    """How many single operators took a named step, as a clause."""
-    clauses = [f"{labels.count(label)} {label}" for label in NAMED if label in labels]
-    told = f"{_listed(clauses)}" if clauses else "none slower or faster"
-    return [f"of {len(labels)} single operators {told}"] if labels else []
 
 
 def _called(build: Mapping[str, Any]) -> str:

@@ -92,11 +92,11 @@ def test_sweep_without_a_step_is_an_error() -> None:
     assert announce_versions.github(empty)[0].startswith("::warning title=ddpm-bench versions::nothing was compared")
 
 
-def test_slower_operator_is_told_and_does_not_fail() -> None:
+def test_slower_operator_is_not_judged_and_does_not_fail() -> None:
     arms = sweeps.with_operators(("2.10.0", "2.11.0"), nets=1, operators=1)  # 10 % slower than the faster 2.10.0
     found = {str(test.get("name")).partition("[")[0]: test for test in suite(sweeps.sweep(arms))}
     assert status(found["conv3x3"]) == PASSED
-    assert [p.get("value") for p in found["conv3x3"].iter("property") if p.get("name") == "label"] == ["slower"]
+    assert [p.get("value") for p in found["conv3x3"].iter("property") if p.get("name") == "label"] == ["inconclusive"]
     changed = suite(sweeps.sweep(arms, outputs={"2.11.0": sweeps.OUTPUT * 2}))
     assert {status(test) for test in changed} == {FAILED}
     assert not any("slower" in str(test[1].get("message")) for test in changed)

@@ -138,14 +138,14 @@ def test_exit_code_is_about_the_newest_build(kind: str) -> None:
 
 @pytest.mark.parametrize(("whole", "code"), [(True, 0), (False, 1)])
 def test_slower_operator_explains_and_is_an_alarm_only_by_itself(whole: bool, code: int) -> None:
-    """Half a hundred statements at one in a hundred are half an alarm a sweep; what they do to the numbers is none."""
+    """Beside whole cases its few workers say nothing about its speed; what it does to the numbers is no chance."""
     nets = sweeps.times() if whole else {}
     arms = {
         label: sweeps.arm(label, {**nets, ("conv3x3[a]", "graph"): seconds})
         for label, seconds in (("2.9.0", 0.01), ("2.10.0", 0.02))
     }
     found = sweeps.sweep(arms)
-    assert "slower" in {verdict["label"] for verdict in found["verdicts"]}
+    assert ("slower" in {verdict["label"] for verdict in found["verdicts"]}) is not whole
     assert versions.exit_code(found) == code
     changed = sweeps.sweep(arms, outputs={"2.10.0": sweeps.OUTPUT * np.float32(1.01)})
     assert versions.exit_code(changed) == 1

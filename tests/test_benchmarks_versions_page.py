@@ -142,7 +142,7 @@ def test_single_operators_are_folded_up_and_have_no_pictures() -> None:
     outside = re.sub(r"<details>.*?</details>|<script.*?</script>|<svg.*?</svg>", "", page, flags=re.DOTALL)
     assert "conv3x3[digits,b64,3-3@8]" in folded
     assert "conv3x3[" not in outside
-    assert re.search(r"(9\.9|10\.0|10\.1) % faster", visible(folded))
+    assert "% faster" not in visible(folded)
     assert derivation.faults(page) == []
 
 
