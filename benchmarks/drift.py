@@ -6,11 +6,11 @@ how far rounding alone may lead (`gates.py`). So a change is one of
 
 * identical: every bit is the same;
 * rounding: bits differ, and both outputs keep the bound: another order of the same sums;
-* changed: an output no longer keeps the bound, or it differs from the other one by more than both bounds together, or
+* changed: an output was refused by its gate, or it differs from the other one by more than both bounds together, or
   it leans: d = new − old follows y more closely than rounding can. Rounding has no opinion: over N independent entries
   the correlation of d with y has standard deviation 1/sqrt(N), so one beyond `LEAN` of those is a systematic change
   (right code is accused once in 5e8 outputs), as a factor or an approximation makes it;
-* incomparable: shapes or dtypes differ, or a side has no output.
+* incomparable: shapes or dtypes differ, a side has no output, or bits differ and a side's was held against nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def compare(
 ) -> Drift:
     """The drift of a `case` from its outputs in two builds; `gates` are the evidence each left, "error" and "allowed".
 
-    `old` and `new` are the outputs of the same calls, arrays of equal shapes; None for a build that gave none.
+    `old` and `new` are the outputs of the same calls, arrays of equal shapes; None for a build that gave none. Evidence
+    of a gate that refused is "refused", its reason; of none it is empty.
     """
     if not old and not new:
         return Drift(case, "incomparable", "neither build has an output")
@@ -121,6 +122,10 @@ def _classified(
     largest = float(np.abs(new.astype(np.float64) - old.astype(np.float64)).max())
     leaning = lean(old, new)
     broken = _what_broke(largest, leaning, errors, gates)
+    unknown = next((name for name, gate in zip(("old", "new"), gates, strict=True) if not gate), None)
+    if not broken and unknown:
+        why = f"{share:.0%} of the entries differ, and the {unknown} build's output was held against nothing"
+        return Drift(case, "incomparable", why, furthest, share, largest, leaning, errors)
     label = "changed" if broken else "rounding"
     why = broken or f"{share:.0%} of the entries differ, the furthest by {furthest} ulp; both keep the bound"
     return Drift(case, label, why, furthest, share, largest, leaning, errors)
@@ -133,7 +138,9 @@ def _what_broke(
     gates: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> str | None:
     """Why the difference is more than rounding, or None."""
-    for name, error in zip(("old", "new"), errors, strict=True):
+    for name, error, gate in zip(("old", "new"), errors, gates, strict=True):
+        if "refused" in gate:
+            return f"the {name} build's output was refused: {gate['refused']}"
         if error is not None and not error <= 1:
             return f"the {name} build is off its reference by {error:.3g} times what rounding may do"
     bounds = [gate.get("allowed") for gate in gates]

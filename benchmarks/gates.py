@@ -54,6 +54,10 @@ class Invalid(Exception):  # noqa: N818 - it is the answer "invalid", with the r
     """Why a number may not be shown."""
 
 
+class Refused(Invalid):
+    """The gate's reason: what was computed is wrong."""
+
+
 @dataclass(frozen=True)
 class Network:
     """The network as the reference sees it: eps_hat as it should be, and as rounding might make it."""

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import psutil
 
 from benchmarks.cases import Case
-from benchmarks.gates import Invalid
+from benchmarks.gates import Invalid, Refused
 from benchmarks.lifetime import first_calls
 from benchmarks.turnstile import Alone, Turns
 
@@ -180,6 +180,8 @@ def run_case(
     except Invalid as found:
         reason = str(found)
         row["invalid"] = reason
+        if isinstance(found, Refused):
+            row["proof"] = {"gate": {"refused": reason}}
         return reason
     row["split"] = {**first, "rounds": sum(watch.seconds), "gate": time.perf_counter() - start}
     return None
@@ -253,7 +255,10 @@ def _proof(
     if keep:
         keep([(index, workload.fetch(output)) for index, output in watch.first])
     _check_waited(watch.fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
-    gate = dict(workload.gate(watch.fetched))
+    try:
+        gate = dict(workload.gate(watch.fetched))
+    except Invalid as found:
+        raise Refused(str(found)) from None
     return {
         "canary": canary, **counts, **workload.placement, "settings": dict(machine.settings),
         "fetch_seconds": watch.fetch_seconds, "gate": gate,

@@ -2,8 +2,9 @@
 
 What a machine does changes from second to second: its clock rate, its neighbours. Two processes that run one after the
 other meet different machines. So the workers of a pair start together, and when all are warm their rounds alternate,
-A B, B A, A B, …: round i of one arm has run beside round i of the other. An arm whose calls are much shorter takes
-several rounds a turn, A B B B B, B B B B A, …, so that its turns last about as long.
+A B, B A, A B, …: round i of one arm has run beside round i of the other. Arms whose calls are much shorter have several
+turns while a slow one S has one: S A B, B A, A B, B A, and back, A B, B A, A B, B A S. So every call of A has one of B
+beside it, not a second away behind S, and a machine that grows slower all the time does the same to all.
 
 A worker whose turn is over is stopped (SIGSTOP) until the next: it would sleep in `read`, but threads of MindSpore's
 go on spinning for a second after the last operator of PyNative mode and take half of two processors from whoever is
@@ -27,7 +28,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -186,7 +187,7 @@ class InTurn:
 Rounds = Callable[[str, Mapping[str, float]], Mapping[str, int]]
 """How many rounds each worker times, from the case and the seconds of each worker's last untimed call.
 
-Every number is a multiple of the smallest one, which is the number of turns."""
+The smallest number divides all others, and all divide the largest."""
 
 
 @dataclass(frozen=True)
@@ -310,22 +311,36 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
             worker.expect("want")
             worker.hold.stop()
         counts = rounds(case, {worker.name: _first_calls(worker) for worker in workers})
-        turns = min(counts.values())
         for worker in workers:
             worker.answer(do="time", rounds=counts[worker.name])
-        for i in range(turns):
-            for worker in workers if i % 2 == 0 else reversed(workers):
-                _turn(worker, counts[worker.name] // turns)
-                if i + 1 < turns:
-                    worker.hold.stop()
-                else:
-                    worker.rest()
+        named, ahead = {worker.name: worker for worker in workers}, dict(counts)
+        for name in order(counts):
+            _turn(named[name])
+            ahead[name] -= 1
+            if ahead[name]:
+                named[name].hold.stop()
+            else:
+                named[name].rest()
     except _Left as left:
         reason = f"the worker of {left} left this case before its rounds were over"
     for worker in workers:
         worker.release(reason)
     for worker in workers:
         worker.leave(reason)
+
+
+def order(counts: Mapping[str, int]) -> Iterator[str]:
+    """Whose turn it is, until all have had so many: see `Rounds`.
+
+    One turn of those with the fewest, with all turns that others have meanwhile; then the same backwards, and so on.
+    """
+    fewest, most = min(counts.values()), max(counts.values())
+    once: list[str] = []
+    for i in range(most // fewest):
+        having = [name for name, count in counts.items() if i % (most // count) == 0]
+        once += having if i % 2 == 0 else reversed(having)
+    for i in range(fewest):
+        yield from once if i % 2 == 0 else reversed(once)
 
 
 def _first_calls(worker: _Worker) -> float:
@@ -337,9 +352,9 @@ def _first_calls(worker: _Worker) -> float:
     return seconds
 
 
-def _turn(worker: _Worker, rounds: int) -> None:
+def _turn(worker: _Worker) -> None:
+    """One round."""
     worker.hold.resume()
-    for _ in range(rounds):
-        worker.expect("want")
-        worker.answer(do="go")
-        worker.expect("done")
+    worker.expect("want")
+    worker.answer(do="go")
+    worker.expect("done")

@@ -49,7 +49,8 @@ def arm(
             "seconds": [] if seconds is None else list(seconds * np.exp(random.normal(0, noise)) * np.ones(rounds)),
             "first_call_seconds": 1.0, "flops": None, "peak_rss_bytes": None, "cpu_over_wall": None, "work": 64,
             "unit": "calls" if case.startswith("conv") else "images", "import_seconds": 1.0, "interleaved": True,
-            "proof": {} if seconds is None else {"gate": {"error": 1e-6, "allowed": 1e-5}},
+            "proof": {"gate": {"refused": "the output is off by 3"} if seconds is None else
+                      {"error": 1e-6, "allowed": 1e-5}},
             "invalid": "the output is off by 3" if seconds is None else None,
         }
         for (case, mode), seconds in times.items()

@@ -82,6 +82,30 @@ def test_an_output_beyond_its_bound_is_a_change() -> None:
     assert label(old, new, (GATE, {"error": 2e-5, "allowed": 1e-5})) == "changed"
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_output_that_its_gate_refused_is_a_change_unless_every_bit_is_the_same(side: int) -> None:
+    """A refused output leaves no error and no bound: that it leaves none is no sign of keeping it."""
+    old = outputs()
+    new = np.nextafter(old, np.float32(0))
+    gates = [GATE, GATE]
+    gates[side] = {"refused": "eps_hat is off by 3"}  # type: ignore[dict-item]  # evidence of another kind
+    found = drift.compare("a case", [old], [new], (gates[0], gates[1]))
+    assert found.label == "changed"
+    assert found.why == f"the {('old', 'new')[side]} build's output was refused: eps_hat is off by 3"
+    assert label(old, old.copy(), tuple(gates)) == "identical"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_bits_that_differ_without_a_reference_on_both_sides_are_not_called_rounding(side: int) -> None:
+    gates: list[Any] = [GATE, GATE]
+    gates[side] = {}
+    random = np.random.default_rng(1)
+    new = (outputs() + random.standard_normal(4096) * 3e-7).astype(np.float32)
+    found = drift.compare("a case", [outputs()], [new], (gates[0], gates[1]))
+    assert found.label == "incomparable"
+    assert f"the {('old', 'new')[side]} build's output was held against nothing" in found.why
+
+
 def test_two_outputs_further_apart_than_both_bounds_are_a_change() -> None:
     old = outputs()
     new = old.copy()

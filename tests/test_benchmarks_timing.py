@@ -201,7 +201,10 @@ def test_failed_gate_is_the_reason() -> None:
     def gate(_: Any) -> dict[str, Any]:
         raise Invalid("eps_hat is off")
 
-    assert timed(Machine(), gate=gate).invalid == "eps_hat is off"
+    found = timed(Machine(), gate=gate)
+    assert found.invalid == "eps_hat is off"
+    assert found.row["proof"] == {"gate": {"refused": "eps_hat is off"}}
+    assert timed(Machine(proof={"holds": False})).row["proof"] == {}, "no gate was asked"
 
 
 @pytest.mark.parametrize("proof", [{"holds": False}, {}])

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from benchmarks.gates import Invalid
-from benchmarks.turnstile import TURNS, Alone, Hold, InTurn, Line, conduct
+from benchmarks.turnstile import TURNS, Alone, Hold, InTurn, Line, conduct, order
 
 Act = Callable[[str, InTurn], None]
 
@@ -183,6 +183,23 @@ def test_arm_with_more_rounds_has_several_in_a_turn() -> None:
     Pair(both, both, rounds=(2, 6))
     one, three = ["old round"], ["new round"] * 3
     assert both.log[2:-2] == [*one, *three, *three, *one]
+
+
+def test_turns_of_fast_arms_are_side_by_side_however_slow_another_one_is() -> None:
+    one = ["S", "a", "b", "b", "a", "a", "b", "b", "a"]
+    assert list(order({"S": 2, "a": 8, "b": 8})) == [*one, *one[::-1]]
+    assert list(order({"a": 4, "b": 4})) == ["a", "b", "b", "a"] * 2
+
+
+@pytest.mark.parametrize("counts", [(2, 2), (4, 8), (2, 8, 8, 4), (8, 2, 2, 8), (6, 96, 96, 12, 48), (2, 6)], ids=str)
+def test_turns_are_as_many_as_asked_for_and_a_steady_drift_meets_all_alike(counts: tuple[int, ...]) -> None:
+    asked = {str(i): count for i, count in enumerate(counts)}
+    turns = list(order(asked))
+    places = {name: [i for i, each in enumerate(turns) if each == name] for name in asked}
+    assert {name: len(each) for name, each in places.items()} == asked
+    assert {sum(each) / len(each) for each in places.values()} == {(len(turns) - 1) / 2}
+    fast = [each for name, each in places.items() if asked[name] == max(counts)]
+    assert all(abs(i - j) < len(counts) for a in fast for b in fast for i, j in zip(a, b, strict=True))
 
 
 def test_worker_that_leaves_a_case_stops_the_other_there_and_not_later() -> None:
