@@ -253,7 +253,14 @@ class MindSpore:
                 spread = math.prod(parameter.shape[1:]) ** -0.5
                 values = spread * random.standard_normal(parameter.shape)
                 parameter.set_data(Tensor(values.astype(np.float32)))
-        return precision.lowered(cell, dtype)
+        return self.chosen(cell) if dtype == "float32" else precision.lowered(cell, dtype)
+
+    def chosen(self, cell: Any) -> Any:
+        """The float32 `cell` with its parts computed as is chosen for the job's device and mode."""
+        from ddpm_bench.exchange import exchanged
+        from ddpm_bench.operators import current
+
+        return exchanged(cell, current(self.device, self.mode))
 
 
 def placement(cell: Any) -> dict[str, str]:

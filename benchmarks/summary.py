@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from benchmarks import intervals
 from benchmarks.estimate import minimum_detectable_effect, of_two_arms
 from benchmarks.measurement import Measurement, Record, measurements
 from benchmarks.percentiles import Percentile, percentiles
+
+NATIVE = "native"
+"""What `DDPM_BENCH_OPERATORS` means where it is not set: MindSpore's own operators."""
 
 CONFIDENCE = 0.95
 """Coverage that the intervals of the report aim at."""
@@ -193,7 +196,8 @@ def tally(findings: Sequence[dict[str, Any]]) -> dict[str, int]:
 def verified(verify: Record | None, bench: Record) -> str | None:
     """Why the timings in `bench` count as UNVERIFIED; None when a passing record of the same code and machine stands.
 
-    The same: the environment's entries for code, MindSpore and NumPy version and CPU are equal.
+    The same: the environment's entries for code, MindSpore and NumPy version and CPU are equal, and the operators that
+    were timed are those that were judged, or the native ones beside them.
     """
     if verify is None:
         return "no verification record was given"
@@ -207,7 +211,19 @@ def verified(verify: Record | None, bench: Record) -> str | None:
         one, other = verify["environment"].get(key), bench["environment"].get(key)
         if one != other:
             return f"it was verified with {key} {one} and timed with {other}"
+    judged, timed = _operators(verify["environment"]), _operators(bench["environment"])
+    if timed not in (judged, judged | {NATIVE}):
+        return f"it was verified with the operators {', '.join(judged)} and timed with {', '.join(sorted(timed))}"
     return None
+
+
+def _operators(environment: Mapping[str, Any]) -> set[str]:
+    """The values of `DDPM_BENCH_OPERATORS` that an environment tells of: each tuning's, or else the one that is set."""
+    name = "DDPM_BENCH_OPERATORS"
+    tunings = [str(value) for key, value in environment.items() if key.startswith("tuning.")]
+    settings = [dict(pair.split("=", 1) for pair in each.split() if "=" in pair) for each in tunings]
+    set_there = str(environment.get(f"env.{name}", NATIVE))
+    return {each.get(name, set_there) for each in settings} or {set_there}
 
 
 def exit_code(record: Record) -> int:

@@ -217,6 +217,7 @@ def operator(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
     """Several runs of one operator; of the last one, images are held against its truth in float64."""
     o = Operator.of(case.params)
     made = MAKERS[o.kind](o, np.random.default_rng(SEED))
+    part = made.cell if not isinstance(made.cell, nn.Cell) else machine.chosen(made.cell)
 
     def inputs(call: int, run: int) -> Inputs:
         return (_another(made.inputs[0], call * o.repeats + run), *made.inputs[1:])
@@ -229,7 +230,7 @@ def operator(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
         return max(found, key=lambda evidence: evidence["error"])
 
     return Workload(
-        call=machine.compiled(Repeated(made.cell, len(made.inputs))),
+        call=machine.compiled(Repeated(part, len(made.inputs))),
         prepare=prepare,
         fetch=lambda outputs: outputs[-1].asnumpy(),
         gate=gate,

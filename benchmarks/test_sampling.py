@@ -32,9 +32,8 @@ class Sampler:
         self.shape = (self.batch, config.in_channels, config.image_size, config.image_size)
         self.images = checked_images(preset, self.batch)
         self.random = np.random.default_rng(SEED)
-        self.eps_model = machine.compiled(self.cell)
         process = GaussianDiffusion(make_schedule("linear", TIMESTEPS))
-        self.diffusion: Any = sample.Compiled(process, machine.compiled) if machine.mode == "graph" else process
+        self.diffusion = sample.Compiled(process, machine.compiled, whole=True)
         self.forward_flops = roofline.forward_flops(config, self.batch)
         self.alpha_bar = gates.linear_alpha_bar(TIMESTEPS)
         self.reference = reference
@@ -75,9 +74,7 @@ def reverse_step(case: Case, machine: MindSpore, reference: gates.Reference) -> 
     x, z = s.normal(), s.normal()
     t = s.random.integers(1, TIMESTEPS, s.batch).astype(np.int32)
     move = gates.ancestral_move(s.alpha_bar, t)
-
-    def call(x_t: Tensor, step: Tensor, noise: Tensor) -> Tensor:
-        return s.diffusion.p_step(x_t, step, s.eps_model(x_t, step), noise)
+    call = sample.ancestral_step(s.cell, s.diffusion)
 
     def gate(i: int, output: Any) -> dict[str, float]:
         return gates.step(s.network(), move, nth(x, i), t, z, output, s.images)
@@ -93,7 +90,7 @@ def chain(case: Case, machine: MindSpore, reference: gates.Reference) -> Workloa
     x, z = s.normal(), s.normal(steps)
 
     def call(x_T: Tensor, noise: Any) -> Tensor:
-        return sample.ddim(s.eps_model, s.diffusion, x_T, noise, steps, eta).x_0
+        return sample.ddim(s.cell, s.diffusion, x_T, noise, steps, eta).x_0
 
     def gate(i: int, output: Any) -> dict[str, float]:
         gates.check_timesteps(timesteps, steps, TIMESTEPS)
@@ -108,7 +105,7 @@ def latency(case: Case, machine: MindSpore, reference: gates.Reference) -> Workl
     steps, eta = case.params["steps"], case.params["eta"]
     timesteps = strided_timesteps(TIMESTEPS, steps).tolist()
     x_T, z = s.normal(), s.normal(steps)
-    exact_eta = Tensor(eta, mindspore.float64)
+    exact_eta, step = Tensor(eta, mindspore.float64), sample.ddim_step(s.cell, s.diffusion)
     at = {"x": Tensor(x_T)}
     entered: dict[int, Any] = {}
 
@@ -121,7 +118,7 @@ def latency(case: Case, machine: MindSpore, reference: gates.Reference) -> Workl
         return at["x"], Tensor(full(timesteps[k])), Tensor(full(t_prev)), Tensor(z[k])
 
     def call(x: Tensor, t: Tensor, t_prev: Tensor, noise: Tensor) -> Tensor:
-        at["x"] = s.diffusion.ddim_step(x, t, t_prev, s.eps_model(x, t), noise, exact_eta)
+        at["x"] = step(x, t, t_prev, noise, exact_eta)
         return at["x"]
 
     def gate(i: int, output: Any) -> dict[str, float]:

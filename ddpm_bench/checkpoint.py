@@ -29,8 +29,11 @@ from mindspore import Tensor
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from ddpm_bench import operators
 from ddpm_bench.config import TrainConfig, as_mapping, from_mapping
+from ddpm_bench.device import current_device
 from ddpm_bench.errors import ConfigError
+from ddpm_bench.exchange import exchanged
 from ddpm_bench.files import replacing
 from ddpm_bench.unet import UNet
 
@@ -150,9 +153,11 @@ def _group(tensors: dict[str, NDArray[Any]], group: str) -> Arrays:
 def network(config: TrainConfig, weights: Arrays) -> UNet:
     """The U-Net of `config` with `weights` (parameter name to float32 array), for evaluation: no dropout.
 
-    Raises `ConfigError` naming the first weight that is missing, left over, or of another shape.
+    It is made of the operators of choice for the mode of `config`. Raises `ConfigError` naming the first weight that is
+    missing, left over, or of another shape.
     """
     built = UNet(config.network)
+    exchanged(built, operators.current(current_device(), config.mode))
     parameters = dict(built.parameters_and_names())
     check_fits(weights, {name: tuple(parameter.shape) for name, parameter in parameters.items()})
     for name, parameter in parameters.items():

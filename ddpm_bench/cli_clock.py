@@ -227,11 +227,11 @@ def settings(tuning: str, mode: str = "both", levels: tuple[str, ...] = ()) -> T
 
     Raises `ConfigError` for levels in another mode.
     """
-    from ddpm_bench import remedy
+    from ddpm_bench import operators
 
     if levels and mode != "graph":
         raise ConfigError("--jit-level is of graph mode only: give --mode graph with it")
-    known = remedy.settings(tuning, say)
+    known = operators.settings(tuning, say)
     if not levels:
         return known
     return {

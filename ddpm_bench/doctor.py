@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import psutil
 
-from ddpm_bench import remedy
+from ddpm_bench import operators, remedy
 from ddpm_bench.doctor_record import Diagnosis, record, table
+from ddpm_bench.errors import ConfigError
 from ddpm_bench.probe import ProbeError, ask
 
 __all__ = ["Diagnosis", "diagnose", "record", "table"]
@@ -49,7 +50,7 @@ LARGE_ERROR: Final = 1e-5
 
 
 def diagnose(progress: Callable[[str], None] | None = None) -> list[Diagnosis]:
-    """Try everything, in 15 to 30 seconds on two free cores; `progress` is told what comes next.
+    """Try everything, in 30 to 60 seconds on two free cores; `progress` is told what comes next.
 
     Never raises for what it finds: a MindSpore that cannot be used is a diagnosis of severity "broken".
     """
@@ -63,8 +64,9 @@ def diagnose(progress: Callable[[str], None] | None = None) -> list[Diagnosis]:
         return [diagnose_broken(str(error)), *found]
     tell("speed of convolutions")
     convolutions = diagnose_convolution(traits["addition"])
+    tell("speed of operators")
     judged = [judge(traits) for judge in JUDGES]
-    return [*judged, *diagnose_devices(traits), *convolutions, *found]
+    return [*judged, *diagnose_devices(traits), *convolutions, diagnose_operators(), *found]
 
 
 # What stops everything ------------------------------------------------------------------------------------------------
@@ -293,6 +295,32 @@ def diagnose_latency(stock: float, blocking: float) -> Diagnosis:
         return Diagnosis("PyNative latency", "ok", found, "", data)
     advice = "call it before the first operator, as ddpm_bench.device.configure does; never in a stock measurement"
     return Diagnosis("PyNative latency", "trap", found, advice, data)
+
+
+def diagnose_operators() -> Diagnosis:
+    """Which parts of the DDPM this project computes by other operators than MindSpore's own: timed anew, or as set."""
+    setting = os.environ.get(operators.VARIABLE)
+    if setting:
+        return judge_operator_setting(setting)
+    try:
+        seen = operators.measure(without=disguises(os.environ))
+    except ProbeError as error:
+        return Diagnosis("operators", "note", f"could not be timed, so MindSpore's own are used: {error}")
+    operators.remember(seen)
+    ways = "; ".join(operators.told(part, times) for part, times in seen.items())
+    choice = operators.spelled(seen)
+    found = f"by other operators, {ways}: run, train, sample, verify and bench use {operators.VARIABLE}={choice}"
+    return Diagnosis("operators", "ok", found, "", {**operators.as_record(seen), "choice": choice})
+
+
+def judge_operator_setting(setting: str) -> Diagnosis:
+    """What the user's own setting of the operators means."""
+    try:
+        compiled, pynative = (operators.current("CPU", mode) for mode in operators.MODES)
+    except ConfigError as error:
+        return Diagnosis("operators", "trap", str(error), f"unset {operators.VARIABLE}", {"setting": setting})
+    found = f"{operators.VARIABLE}={setting} is set: compiled {compiled}, in PyNative {pynative}; nothing is timed"
+    return Diagnosis("operators", "ok", found, "", {"setting": setting})
 
 
 def disguises(environment: Mapping[str, str]) -> tuple[str, ...]:

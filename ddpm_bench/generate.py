@@ -129,8 +129,8 @@ def _chain(config: TrainConfig, weights: Arrays, sampler: str, steps: int) -> Ca
     diffusion = config.diffusion.build(timesteps=timesteps if respaced else None)
     if respaced:
         network = _renumbered(network, timesteps)
-    predict = compiled(sample.eps_predictor(network, diffusion), config.mode)
-    process = sample.Compiled(diffusion, lambda method: compiled(method, config.mode))
+    predict = sample.eps_predictor(network, diffusion)
+    process = sample.Compiled(diffusion, lambda step: compiled(step, config.mode), whole=True)
     if sampler == "ddim":
         return lambda x_T, **options: sample.ddim(predict, process, x_T, None, steps, **options)
     return lambda x_T, **options: sample.ancestral(predict, process, x_T, None, **options)

@@ -71,6 +71,81 @@ def _repeat(call: Callable[[], object], fill: float) -> list[float]:
     return seconds
 
 
+class Gradient(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
+    """The gradient of `cell` with respect to its input and parameters, as one number: all of it has to be computed."""
+
+    def __init__(self, cell: nn.Cell) -> None:
+        super().__init__()
+        self.cell = cell
+        self.weights = mindspore.ParameterTuple(cell.trainable_params())
+        self.differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
+
+    def construct(self, x: Tensor, sensitivity: Tensor) -> Tensor:
+        inputs, (first, second) = self.differentiate(self.cell, self.weights)(x, sensitivity)
+        return ops.max(inputs[0])[0] + ops.max(first.reshape(-1))[0] + ops.max(second)[0]
+
+
+def operators() -> dict[str, Any]:
+    """Seconds for each part that can be computed in two ways, by mode: forward and gradient, or all there is.
+
+    At shapes of the paper's CIFAR-10 net: 128 channels of 32×32 normalised, 256 channels of 8×8 doubled, 256 of 16×16
+    convolved, the gradient of a convolution of 256 to 256 channels.
+    """
+    from ddpm_bench.group_norm import ComposedGroupNorm
+    from ddpm_bench.train_step import squares_at_once, squares_by_product
+    from ddpm_bench.unet_blocks import Nearest, conv
+    from ddpm_bench.upsampling import FoldedNearest
+    from ddpm_bench.winograd import WinogradConvolution
+
+    device.configure()
+    wide, small, doubled = (4, 128, 32, 32), (4, 256, 8, 8), (4, 256, 16, 16)
+    norms = (nn.GroupNorm(32, 128, eps=1e-6), ComposedGroupNorm(32, 128, eps=1e-6))
+    upsamplings = (Nearest(256), FoldedNearest(256))
+    convolutions = (conv(256, 256), WinogradConvolution(256, 256))
+    gradient = _numbers(256, 256, 3, 3)
+
+    def by_mode(make: Callable[[Any, str], Callable[[], list[Any]]], native: Any, other: Any) -> dict[str, Any]:
+        return {mode: two_ways(make(native, mode), make(other, mode)) for mode in device.MODES}
+
+    return {
+        "norm": by_mode(lambda cell, mode: _call(cell, wide, wide, mode), *norms),
+        "upsample": by_mode(lambda cell, mode: _call(cell, small, doubled, mode), *upsamplings),
+        "conv": by_mode(lambda cell, mode: _call(cell, doubled, doubled, mode), *convolutions),
+        "clip": by_mode(lambda way, mode: _sum(way, gradient, mode), squares_at_once, squares_by_product),
+    }
+
+
+def _sum(way: Callable[[Tensor], Tensor], x: Tensor, mode: str) -> Callable[[], list[Any]]:
+    run = device.compiled(way, mode)
+    return lambda: [run(x).asnumpy()]
+
+
+def _numbers(*shape: int) -> Tensor:
+    return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+def _call(cell: nn.Cell, given: tuple[int, ...], made: tuple[int, ...], mode: str) -> Callable[[], list[Any]]:
+    """What computes a Cell and its gradient, from a tensor of one shape to one of another."""
+    for parameter in cell.trainable_params():
+        parameter.set_data(_numbers(*parameter.shape))
+    forward, gradient = device.compiled(cell, mode), device.compiled(Gradient(cell), mode)
+    x, sensitivity = _numbers(*given), _numbers(*made)
+    return lambda: [forward(x).asnumpy(), gradient(x, sensitivity).asnumpy()]
+
+
+def two_ways(native: Callable[[], list[Any]], other: Callable[[], list[Any]]) -> dict[str, float | None]:
+    """Seconds of both calls; None for the other one if it does not work here or what it returns is not the same."""
+    if _works(lambda: _same(native(), other())):
+        return {**least_seconds(native=native, other=other)}
+    return {**least_seconds(native=native), "other": None}
+
+
+def _same(results: list[Any], others: list[Any]) -> None:
+    """Raises where two ways do not agree as far as rounding allows, here 1e-4 of what is largest."""
+    for result, other in zip(results, others, strict=True):
+        np.testing.assert_allclose(other, result, rtol=0, atol=1e-4 * np.abs(result).max())
+
+
 def traits() -> dict[str, Any]:
     """Everything that one process can tell about this MindSpore, in the only order that works.
 
@@ -240,6 +315,7 @@ def kernels() -> dict[str, Any]:
 
 TASKS: dict[str, Callable[[], dict[str, Any]]] = {
     "convolution": convolution,
+    "operators": operators,
     "traits": traits,
     "modes": modes,
     "kernels": kernels,

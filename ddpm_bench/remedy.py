@@ -151,7 +151,7 @@ def cached_convolution(say: Callable[[str], None] | None = None) -> Convolution 
     if importlib.util.find_spec("mindspore") is None:
         return None
     path = _cache_path()
-    with _locked(path):  # so that two processes that start together measure one after the other, or once
+    with locked(path):  # so that two processes that start together measure one after the other, or once
         found = _read(path)
         if found is None:
             if say is not None:
@@ -165,7 +165,7 @@ def cached_convolution(say: Callable[[str], None] | None = None) -> Convolution 
 def remember(found: Convolution) -> None:
     """Put a fresh measurement into the cache, for the processes that start next."""
     path = _cache_path()
-    with _locked(path):
+    with locked(path):
         _write(path, found)
 
 
@@ -173,7 +173,7 @@ def _cache_path() -> Path:
     return Path(platformdirs.user_cache_dir("ddpm-bench")) / "convolution.json"
 
 
-def _key() -> str:
+def key() -> str:
     """Which machine and build an answer is for: version of MindSpore, CPU model, a digest of what the CPU can do."""
     model, flags = platform.processor() or platform.machine(), ""
     with contextlib.suppress(OSError):
@@ -187,7 +187,7 @@ def _key() -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Alone with the cache; without the lock if it cannot be had, for the cache is only a convenience."""
     lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
     try:
@@ -215,7 +215,7 @@ def _entries(path: Path) -> dict[str, object]:
 
 def _read(path: Path) -> Convolution | None:
     """What the cache says about this machine and build, if it is anything that `_write` could have written."""
-    entry = _entries(path).get(_key())
+    entry = _entries(path).get(key())
     if not isinstance(entry, dict) or set(entry) != {"matmul", "stock", "capped"}:
         return None
     seconds = [value for value in entry.values() if value is not None]
@@ -226,7 +226,7 @@ def _read(path: Path) -> Convolution | None:
 
 def _write(path: Path, found: Convolution) -> None:
     """Add `found` to the file, all of it or nothing; no cache is no failure."""
-    record = {"schema": CACHE_SCHEMA, "convolution": {**_entries(path), _key(): asdict(found)}}
+    record = {"schema": CACHE_SCHEMA, "convolution": {**_entries(path), key(): asdict(found)}}
     with contextlib.suppress(OSError, ConfigError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

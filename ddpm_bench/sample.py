@@ -30,6 +30,7 @@ from ddpm_bench.schedule import strided_timesteps
 
 Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 EpsModel = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]
 Progress = Callable[[int, int], None]
 Seed = int | np.random.Generator
 
@@ -93,10 +94,9 @@ def ddim(
     timesteps = strided_timesteps(diffusion.num_timesteps, num_steps).tolist()
     record = _Record(num_steps, keep_every, progress)
     x = record.started(_tensor(x_T, diffusion))
-    exact_eta = Tensor(eta, ms.float64)
+    exact_eta, step = Tensor(eta, ms.float64), ddim_step(eps_model, diffusion)
     for t, t_prev, z_t in zip(timesteps, [*timesteps[1:], -1], _noise(z, seed, num_steps, x), strict=True):
-        step, step_prev = _full(t, x), _full(t_prev, x)
-        x = diffusion.ddim_step(x, step, step_prev, eps_model(x, step), z_t, exact_eta)
+        x = step(x, _full(t, x), _full(t_prev, x), z_t, exact_eta)
         record.stepped(x)
     return Samples(x, record.frames)
 
@@ -150,15 +150,62 @@ def drawn_noise(rng: np.random.Generator, total: int, x: Tensor) -> Iterator[Ten
     return (Tensor(rng.standard_normal(x.shape), x.dtype) for _ in range(total))
 
 
+def ancestral_step(eps_model: EpsModel, diffusion: Any) -> Step:
+    """One step of `ancestral`: x_{t−1} from x_t (B, ...), t (B,) int32 and z like x_t, the network's part included."""
+    return _step(_ancestral_step, eps_model, diffusion)
+
+
+def ddim_step(eps_model: EpsModel, diffusion: Any) -> Step:
+    """One step of `ddim`: x_{t_prev} from x_t (B, ...), t and t_prev (B,) int32, z like x_t, and eta () float64."""
+    return _step(_ddim_step, eps_model, diffusion)
+
+
+def _step(make: Callable[[EpsModel, Any], Step], eps_model: EpsModel, diffusion: Any) -> Step:
+    if isinstance(diffusion, Compiled):
+        return diffusion.step(make, eps_model)
+    return make(eps_model, diffusion)
+
+
+def _ancestral_step(eps_model: EpsModel, diffusion: Any) -> Step:
+    def step(x: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        return diffusion.p_step(x, t, eps_model(x, t), z)
+
+    return step
+
+
+def _ddim_step(eps_model: EpsModel, diffusion: Any) -> Step:
+    def step(x: Tensor, t: Tensor, t_prev: Tensor, z: Tensor, eta: Tensor) -> Tensor:
+        return diffusion.ddim_step(x, t, t_prev, eps_model(x, t), z, eta)
+
+    return step
+
+
 class Compiled:
     """A Cell whose methods are each compiled at their first use and kept; its attributes are the Cell's own.
 
-    `compile`: makes the fast form of a method. A call with other shapes than before compiles anew.
+    `compile`: makes the fast form of a method. A call with other shapes than before compiles anew. `whole`: a sampler's
+    step is compiled with its eps_model as one graph, which that has to be made for: it calls no NumPy.
     """
 
-    def __init__(self, cell: Any, compile: Callable[[Any], Any] = ms.jit) -> None:  # noqa: A002 - names what it does
+    def __init__(
+        self,
+        cell: Any,
+        compile: Callable[[Any], Any] = ms.jit,  # noqa: A002 - names what it does
+        *,
+        whole: bool = False,
+    ) -> None:
         self._cell = cell
         self._compile = compile
+        self._whole = whole
+        self._steps: dict[tuple[Any, EpsModel], Step] = {}
+
+    def step(self, make: Callable[[EpsModel, Any], Step], eps_model: EpsModel) -> Step:
+        """The step that `make` makes of an `eps_model` and the Cell; compiled once for each model, if it is whole."""
+        if not self._whole:
+            return make(eps_model, self)
+        if (make, eps_model) not in self._steps:
+            self._steps[make, eps_model] = self._compile(make(eps_model, self._cell))
+        return self._steps[make, eps_model]
 
     def __getattr__(self, name: str) -> Any:
         """The Cell's attribute `name`; Python asks only where it is not kept yet."""
@@ -179,9 +226,9 @@ def _descend(
 ) -> Samples:
     """The loop of Ho et al. 2020, Algorithm 2, over `timesteps`, which end at 0."""
     record.started(x)
+    step = ancestral_step(eps_model, diffusion)
     for t, z_t in zip(timesteps, _noise(z, seed, len(timesteps), x), strict=True):
-        step = _full(t, x)
-        x = diffusion.p_step(x, step, eps_model(x, step), z_t)
+        x = step(x, _full(t, x), z_t)
         record.stepped(x)
     return Samples(x, record.frames)
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import Tensor, ops
 
-from ddpm_bench import device, images
+from ddpm_bench import device, images, operators
 from ddpm_bench.diffusion import GaussianDiffusion, check_batch
 from ddpm_bench.errors import ConfigError, ShapeError, unknown_name
 from ddpm_bench.likelihood import VariationalBound, decoder_log_likelihood, normal_kl, vlb_terms
@@ -302,7 +302,9 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
 
     @property
     def _network(self) -> GenericNetwork:
-        made = (self._setting["preset"], self._setting["seed"], self.mode)
+        compiled = "pynative" if self.mode == "pynative" else "graph"
+        ways = operators.current(device.current_device(), compiled)
+        made = (self._setting["preset"], self._setting["seed"], self.mode, ways)
         return _network(self.unet, *made)  # type: ignore[arg-type]  # mypy looks for __hash__ in UNet, not in its class
 
     # From NumPy to tensors and back
@@ -370,6 +372,6 @@ def _settle_device() -> None:
 
 
 @functools.cache
-def _network(unet: type[UNet], name: str, seed: int, mode: str) -> GenericNetwork:
+def _network(unet: type[UNet], name: str, seed: int, mode: str, ways: operators.Operators) -> GenericNetwork:
     """One network for all subjects that would have the same."""
-    return GenericNetwork(name, seed, EXECUTE[mode], unet=unet)
+    return GenericNetwork(name, seed, EXECUTE[mode], unet=unet, ways=ways)

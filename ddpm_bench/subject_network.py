@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import ParameterTuple, Tensor, nn, ops
 
+from ddpm_bench.exchange import exchanged
+from ddpm_bench.operators import PLAIN, Operators
 from ddpm_bench.presets import preset
 from ddpm_bench.unet import UNet
 
@@ -28,12 +30,14 @@ BIAS_SCALE = 0.1
 class GenericNetwork:
     """The U-Net of the preset called `name`, its parameters drawn from `seed`, run as `execute` makes functions run.
 
-    `unet`: the class of the network. `config`: its `UNetConfig` as a dictionary. All numbers are float32. Raises
-    `ConfigError` for an unknown name.
+    `unet`: the class of the network. `ways`: how its parts are computed. `config`: its `UNetConfig` as a dictionary.
+    All numbers are float32. Raises `ConfigError` for an unknown name.
     """
 
-    def __init__(self, name: str, seed: int, execute: Callable[[Any], Any], *, unet: type[UNet] = UNet) -> None:
-        cell = unet(preset(name), seed=seed)
+    def __init__(
+        self, name: str, seed: int, execute: Callable[[Any], Any], *, unet: type[UNet] = UNet, ways: Operators = PLAIN
+    ) -> None:
+        cell = exchanged(unet(preset(name), seed=seed), ways)
         self.config = asdict(cell.config)
         self._parameters = dict(cell.parameters_and_names())
         self.initial_weights = self.weights()

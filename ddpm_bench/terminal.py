@@ -67,15 +67,16 @@ def complain(sentence: str, code: int) -> int:
 
 
 def prepare(device: str = "CPU") -> None:
-    """Import MindSpore for work on `device`, first avoiding the slow convolution where this machine has it.
+    """Import MindSpore for work on `device`, first choosing what is fast on this machine's CPU.
 
     Raises `ConfigError` when MindSpore does not import or the device is not available.
     """
-    from ddpm_bench import remedy
+    from ddpm_bench import operators, remedy
 
-    told = remedy.apply(say)
-    if told:
-        say(f"note: {told}")
+    for choice in (remedy, operators) if device == "CPU" else (remedy,):
+        told = choice.apply(say)
+        if told:
+            say(f"note: {told}")
     from ddpm_bench.device import configure
 
     configure(device)

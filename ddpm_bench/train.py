@@ -6,7 +6,7 @@ gradient of L_simple (Eq. 14); `train_step.py` has that step. Samples are drawn 
 All randomness comes from one NumPy generator and is passed into the step, because re-seeding MindSpore does not restart
 the noise of what is already compiled. So the weights, their average, Adam's moments, the number of steps and the state
 of that generator are the whole state of a run, and a run continued from a checkpoint is the uninterrupted one, bit for
-bit.
+bit; with other operators (`operators.py`), or on another machine, but for rounding.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddpm_bench import checkpoint
+from ddpm_bench import checkpoint, operators
 from ddpm_bench.checkpoint import Arrays, Checkpoint
 from ddpm_bench.config import TrainConfig, difference
 from ddpm_bench.data import Dataset
+from ddpm_bench.device import current_device
 from ddpm_bench.errors import ConfigError, DdpmBenchError
+from ddpm_bench.exchange import exchanged
 from ddpm_bench.files import output_folder
 from ddpm_bench.generate import samples
 from ddpm_bench.images import write_grid, write_loss_curve
@@ -183,7 +185,8 @@ class Trainer:
         self.config, self.data = config, data
         self.losses: list[float] = []
         self._rng = generator(config.seed)
-        network = UNet(config.network, seed=config.seed)
+        ways = operators.current(current_device(), config.mode)
+        network = exchanged(UNet(config.network, seed=config.seed), ways)
         network.set_train(True)
         self._train_step = TrainStep(network, config.diffusion.build(), clip_norm=config.clip_norm, mode=config.mode)
 

@@ -23,9 +23,10 @@ import numpy as np
 from mindspore import ParameterTuple, Tensor, ops
 from numpy.typing import NDArray
 
+from ddpm_bench import operators
 from ddpm_bench.checkpoint import Arrays
 from ddpm_bench.ddpm import DDPM
-from ddpm_bench.device import compiled
+from ddpm_bench.device import compiled, current_device
 from ddpm_bench.diffusion import GaussianDiffusion
 from ddpm_bench.dropout import make_replayable
 from ddpm_bench.patience import Patience
@@ -53,14 +54,27 @@ def moving_average(average: Any, value: Any, decay: Any) -> Any:
     return decay * average + (1 - decay) * value
 
 
-def clip_factor(gradients: Any, clip_norm: Any) -> tuple[Any, Any]:
+def squares_at_once(x: Any) -> Any:
+    """The sum of the squares of all entries of `x`, a scalar."""
+    return ops.sum(ops.square(x))
+
+
+def squares_by_product(x: Any) -> Any:
+    """The same for a tensor of any rank from 1 on, each row added up by a product with ones: see `operators.py`."""
+    squares = ops.square(x).reshape(x.shape[0], -1)
+    return ops.sum(ops.matmul(squares, ops.ones((squares.shape[1], 1), x.dtype)))
+
+
+def clip_factor(
+    gradients: Any, clip_norm: Any, sum_of_squares: Callable[[Any], Any] = squares_at_once
+) -> tuple[Any, Any]:
     """What to multiply `gradients` by so that their global norm is at most `clip_norm`, and that norm before.
 
     The norm is that of all gradients as one vector (Pascanu et al. 2013, Algorithm 1); short ones are left alone.
     """
     total = ops.zeros((), mindspore.float32)
     for gradient in gradients:
-        total = total + ops.sum(ops.square(gradient))
+        total = total + sum_of_squares(gradient)
     norm = ops.sqrt(total)
     return clip_norm / ops.maximum(norm, clip_norm), norm
 
@@ -83,7 +97,9 @@ class TrainStep:
         self._moment_2 = self._weights.clone("moment_2", init="zeros")
         self._dropout_keys = make_replayable(network)
         self._patience = Patience()
-        self._update = compiled(self._make_update(DDPM(network, diffusion), clip_norm), mode)
+        by_product = operators.current(current_device(), mode).clip
+        sum_of_squares = squares_by_product if by_product else squares_at_once
+        self._update = compiled(self._make_update(DDPM(network, diffusion), clip_norm, sum_of_squares), mode)
         self.step = 0
 
     def __call__(
@@ -107,13 +123,13 @@ class TrainStep:
         scalars = (learning_rate, BETA_1**self.step, BETA_2**self.step, average_decay(self.step, ema_decay))
         given = (Tensor(x_0), Tensor(t), Tensor(eps), *(Tensor(value, mindspore.float32) for value in scalars))
         self._patience.begin()
-        loss, norm = self._update(*given)
+        outcome = self._update(*given)
         self._patience.rest()
-        values = float(loss.asnumpy()), float(norm.asnumpy())
+        loss, norm = outcome.asnumpy()
         self._patience.end()
-        return values
+        return float(loss), float(norm)
 
-    def _make_update(self, model: DDPM, clip_norm: float) -> Callable[..., Any]:
+    def _make_update(self, model: DDPM, clip_norm: float, sum_of_squares: Callable[[Any], Any]) -> Callable[..., Any]:
         weights, average, moment_1, moment_2 = self._weights, self._average, self._moment_1, self._moment_2
         loss_and_gradient = mindspore.value_and_grad(model.loss, None, weights)
         adam = ops.Adam()
@@ -121,17 +137,19 @@ class TrainStep:
             Tensor(value, mindspore.float32) for value in (BETA_1, BETA_2, ADAM_EPSILON, clip_norm)
         )
 
-        def update(x_0: Any, t: Any, eps: Any, rate: Any, power_1: Any, power_2: Any, decay: Any) -> tuple[Any, Any]:
+        def update(x_0: Any, t: Any, eps: Any, rate: Any, power_1: Any, power_2: Any, decay: Any) -> Any:
             loss, gradients = loss_and_gradient(x_0, t, eps)
-            factor, norm = clip_factor(gradients, longest)
+            factor, norm = clip_factor(gradients, longest, sum_of_squares)
+            written: tuple[Any, ...] = ()
             for i in range(len(weights)):
                 done = adam(
                     weights[i], moment_1[i], moment_2[i], power_1, power_2, rate, beta_1, beta_2, epsilon,
                     gradients[i] * factor,
                 )  # fmt: skip
                 moved = ops.depend(weights[i], done)  # the graph may otherwise read the weight before Adam writes it
-                ops.assign(average[i], moving_average(average[i], moved, decay))
-            return loss, norm
+                written = (*written, ops.assign(average[i], moving_average(average[i], moved, decay)))
+            # One tensor, which is there when the last write is done: what fetches it has waited for the whole step.
+            return ops.stack((ops.depend(loss, written), norm))
 
         return update
 

@@ -4,6 +4,7 @@ as long. No result depends on it; what does is tested in processes of its own.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 import pytest
 from threadpoolctl import threadpool_limits
 
-from ddpm_bench import remedy
+from ddpm_bench import operators, remedy
 
 # Before: on some CPUs MindSpore takes a second for a convolution otherwise.
 remedy.apply()
+# And what is tested is not decided by what was measured on the machine: every choice has tests of its own.
+os.environ.setdefault(operators.VARIABLE, operators.NATIVE)
 
 
 def pytest_collection_finish() -> None:

@@ -75,6 +75,33 @@ def test_timing_is_unverified_when_what_was_verified_differs(key: str) -> None:
     assert key in reason
 
 
+NORM, CLIP = {"env.DDPM_BENCH_OPERATORS": "norm@CPU"}, {"env.DDPM_BENCH_OPERATORS": "clip"}
+TUNED = {"tuning.tuned": "DDPM_BENCH_OPERATORS=norm@CPU ONEDNN_MAX_CPU_ISA=AVX2"}
+
+
+@pytest.mark.parametrize(
+    ("judged", "timed", "stands"),
+    [
+        ({}, {}, True),
+        ({"env.DDPM_BENCH_OPERATORS": "native"}, {}, True),
+        (NORM, NORM, True),
+        (NORM, TUNED, True),
+        (NORM, {**TUNED, "tuning.stock": ""}, True),
+        ({}, TUNED, False),
+        ({}, {**TUNED, "tuning.stock": ""}, False),
+        (NORM, {"tuning.stock": ""}, False),
+        (NORM, CLIP, False),
+    ],
+)
+def test_timing_is_verified_only_with_the_operators_that_were_judged(
+    judged: dict[str, str], timed: dict[str, str], stands: bool
+) -> None:
+    bench = records.bench()
+    bench["environment"] |= timed
+    reason = summary.verified(records.verify(records.finding(), **judged), bench)
+    assert reason is None if stands else reason is not None and "operators" in reason
+
+
 @pytest.mark.parametrize("status", ["failed", "error", "skipped", "unexpected_pass"])
 def test_timing_is_unverified_when_a_check_did_not_pass(status: str) -> None:
     reason = summary.verified(records.verify(records.finding(), records.finding("KL-1", status)), records.bench())

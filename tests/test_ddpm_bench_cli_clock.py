@@ -20,7 +20,7 @@ import pytest
 from benchmarks import arms, duel, environment, gates, history, runner
 from benchmarks.measurement import Measurement, invalid_measurement, measurements
 from benchmarks.worker import Answer, Job
-from ddpm_bench import cli, cli_clock, precision, remedy
+from ddpm_bench import cli, cli_clock, operators, precision
 
 ONE = ("bench", "--only", "unet_forward[digits,b64]", "--mode", "graph", "--tuning", "stock")
 
@@ -215,7 +215,7 @@ def test_a_mistake_is_one_sentence(
     arguments: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both: dict[str, Any] = {"stock": {}, "tuned": {}}
-    monkeypatch.setattr(remedy, "settings", lambda tuning, _=None: both if tuning == "both" else {tuning: {}})
+    monkeypatch.setattr(operators, "settings", lambda tuning, _=None: both if tuning == "both" else {tuning: {}})
     assert run("bench", *arguments) == code
     (said,) = capsys.readouterr().err.splitlines()
     assert sentence in said
@@ -228,7 +228,7 @@ def test_types_are_those_of_the_network() -> None:
 def test_levels_of_graph_mode_are_settings_of_their_own(
     tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remedy, "settings", lambda tuning, _=None: {tuning: {}})
+    monkeypatch.setattr(operators, "settings", lambda tuning, _=None: {tuning: {}})
     levels = ("--processes", "3", "--jit-level", "O0", "--jit-level", "O1")
     assert run(*ONE, *levels, "--json", tmp_path / "levels.json") == 0
     record = json.loads((tmp_path / "levels.json").read_text())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import rich.console
 
-from ddpm_bench import doctor, remedy
+from ddpm_bench import doctor, operators, remedy
 from ddpm_bench.doctor import Diagnosis
 from ddpm_bench.probe import ProbeError
 
@@ -213,6 +213,66 @@ def test_slow_convolution_is_found_by_its_time(
     assert (remedy._read(remedy._cache_path()) is None) == (setting is not None), "only the stock timing is cached"
 
 
+def test_operators_are_timed_anew_and_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fast, slow, broken = ({"native": 0.02, "other": other} for other in (0.01, 0.04, None))
+    seconds = {
+        "norm": {"graph": fast, "pynative": fast},
+        "upsample": {"graph": fast, "pynative": broken},
+        "conv": {"graph": fast, "pynative": fast},
+        "clip": {"graph": fast, "pynative": slow},
+    }
+    asked: list[tuple[str, ...]] = []
+
+    def ask(_: str, *, without: tuple[str, ...], **__: str) -> dict[str, Any]:
+        asked.append(without)
+        return seconds
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("MS_JIT", "0")
+    monkeypatch.delenv(operators.VARIABLE, raising=False)
+    monkeypatch.setattr(operators, "ask", ask)
+    for _ in range(2):
+        diagnosis = doctor.diagnose_operators()
+    assert asked == [(operators.VARIABLE, "MS_JIT")] * 2, "compiled, whatever disguises it"
+    assert diagnosis.severity == "ok"
+    assert "norm in 50% of the native time (50% in PyNative)" in diagnosis.found
+    assert "upsample in 50% of the native time (no way in PyNative); conv in 50% of the" in diagnosis.found
+    choice = "norm,upsample:graph,conv128,clip:graph@CPU"
+    assert f"DDPM_BENCH_OPERATORS={choice}" in diagnosis.found
+    assert diagnosis.data == {**seconds, "choice": choice}
+    assert operators.as_record(operators.cached() or {}) == seconds
+    assert len(asked) == 2
+
+
+def test_operators_that_cannot_be_timed_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def ask(*_: object, **__: object) -> dict[str, Any]:
+        raise ProbeError("no answer within 120 s")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(operators.VARIABLE, raising=False)
+    monkeypatch.setattr(operators, "ask", ask)
+    diagnosis = doctor.diagnose_operators()
+    assert diagnosis.severity == "note"
+    assert diagnosis.found == "could not be timed, so MindSpore's own are used: no answer within 120 s"
+
+
+@pytest.mark.parametrize(
+    ("setting", "severity", "words"),
+    [
+        ("norm:graph,clip@CPU", "ok", "compiled norm,clip, in PyNative clip; nothing is timed"),
+        ("nrom", "trap", "did you mean norm?"),
+    ],
+)
+def test_operators_set_by_the_user_are_explained(
+    setting: str, severity: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(operators.VARIABLE, setting)
+    diagnosis = doctor.diagnose_operators()
+    assert diagnosis.severity == severity
+    assert words in diagnosis.found
+    assert bool(diagnosis.remedy) is (severity == "trap")
+
+
 @pytest.mark.parametrize(("stock", "severity"), [(0.00039, "ok"), (0.004, "trap")])
 def test_slow_pynative_is_found_by_its_time(stock: float, severity: str) -> None:
     assert doctor.diagnose_latency(stock, 0.0001).severity == severity
@@ -234,7 +294,7 @@ def examination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             patch.delenv(name, raising=False)
         steps: list[str] = []
         found = doctor.diagnose(steps.append)
-        assert len(steps) == 3
+        assert len(steps) == 4
         yield {one.name: one for one in found}
 
 
@@ -242,7 +302,7 @@ def test_everything_is_tried_on_this_machine(examination: dict[str, Diagnosis]) 
     expected = (
         "MindSpore, NumPy ABI, modes, synchronise, layer defaults, gather, float32 kernels, seeding, instruments, "
     )
-    expected += "device CPU, device GPU, device Ascend, convolution, PyNative latency, environment, machine"
+    expected += "device CPU, device GPU, device Ascend, convolution, PyNative latency, operators, environment, machine"
     assert list(examination) == expected.split(", ")
     assert not [one for one in examination.values() if one.severity == "broken"]
 

@@ -144,7 +144,7 @@ def test_measuring_is_announced_and_happens_once(machine: Machine, monkeypatch: 
     assert len(announced) == 1
 
 
-@pytest.mark.parametrize("what", ["mindspore_version", "_key"])
+@pytest.mark.parametrize("what", ["mindspore_version", "key"])
 def test_another_version_or_machine_is_measured_again(
     machine: Machine, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +181,7 @@ def test_cache_keeps_what_other_builds_found(machine: Machine, tmp_path: Path, m
 def test_spoilt_cache_is_measured_anew_and_replaced(machine: Machine, tmp_path: Path, content: str) -> None:
     path = cache_file(tmp_path)
     path.parent.mkdir()
-    path.write_bytes(content.replace("KEY", remedy._key()).encode("utf-8", "surrogateescape"))
+    path.write_bytes(content.replace("KEY", remedy.key()).encode("utf-8", "surrogateescape"))
     assert remedy.cached_convolution() == remedy.Convolution(0.001, 0.4, 0.002)
     assert machine.asked == ["stock", "AVX2"]
     assert json.loads(path.read_text())["schema"] == remedy.CACHE_SCHEMA
@@ -227,7 +227,7 @@ def test_processes_that_start_together_measure_once(machine: Machine, monkeypatc
 
 def test_lock_that_cannot_be_had_is_no_hindrance(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remedy, "LOCK_SECONDS", 0.05)
-    with remedy._locked(remedy._cache_path()):
+    with remedy.locked(remedy._cache_path()):
         assert remedy.cached_convolution() == remedy.Convolution(0.001, 0.4, 0.002)
 
 

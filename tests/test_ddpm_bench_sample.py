@@ -12,7 +12,16 @@ from mindspore import Tensor
 
 from ddpm_bench.diffusion import GaussianDiffusion
 from ddpm_bench.errors import ConfigError, ShapeError
-from ddpm_bench.sample import Compiled, Samples, ancestral, ddim, eps_predictor, interpolate
+from ddpm_bench.sample import (
+    Compiled,
+    Samples,
+    ancestral,
+    ancestral_step,
+    ddim,
+    ddim_step,
+    eps_predictor,
+    interpolate,
+)
 from ddpm_bench.schedule import make_schedule, strided_timesteps
 
 T = 12
@@ -27,6 +36,11 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 def model(x: Tensor, t: Tensor) -> Tensor:
     """A denoiser that depends on both of its arguments."""
     return x * 0.25 + (t.astype(ms.float64) / T).reshape(-1, 1, 1, 1)
+
+
+def other_model(x: Tensor, t: Tensor) -> Tensor:
+    """Another one."""
+    return x * 0.5 - (t.astype(ms.float64) / T).reshape(-1, 1, 1, 1)
 
 
 class Spy:
@@ -247,6 +261,36 @@ def test_compiled_process_samples_the_same_bits_and_compiles_each_method_once() 
         fast = ancestral(model, compiled, x_T, z).x_0.asnumpy()
     np.testing.assert_array_equal(fast, ancestral(model, PROCESS, x_T, z).x_0.asnumpy())
     assert made == ["p_step"]
+
+
+@pytest.mark.parametrize("sampler", [ancestral, strided])
+def test_whole_steps_are_the_same_bits_in_one_graph_each(sampler: Sampler) -> None:
+    """The network is compiled into the step; once for each network, however many batches there are."""
+    made: list[str] = []
+
+    def compile_and_count(function: Any) -> Any:
+        made.append(function.__name__)
+        return ms.jit(function)
+
+    whole = Compiled(PROCESS, compile_and_count, whole=True)
+    x_T, z = normal(*SHAPE), normal(T if sampler is ancestral else 5, *SHAPE, seed=1)
+    for _ in range(2):
+        fast = sampler(model, whole, x_T, z).x_0.asnumpy()
+    np.testing.assert_array_equal(fast, sampler(model, PROCESS, x_T, z).x_0.asnumpy())
+    assert made == ["step"]
+    other = sampler(other_model, whole, x_T, z).x_0.asnumpy()
+    np.testing.assert_array_equal(other, sampler(other_model, PROCESS, x_T, z).x_0.asnumpy())
+    assert made == ["step", "step"]
+
+
+def test_one_step_is_that_of_the_chain() -> None:
+    x, z, t, t_prev = Tensor(normal(*SHAPE)), Tensor(normal(*SHAPE, seed=1)), full(7), full(3)
+    eta = Tensor(0.7, ms.float64)
+    for diffusion in (PROCESS, Compiled(PROCESS), Compiled(PROCESS, whole=True)):
+        found = ancestral_step(model, diffusion)(x, t, z).asnumpy()
+        np.testing.assert_array_equal(found, PROCESS.p_step(x, t, model(x, t), z).asnumpy())
+        found = ddim_step(model, diffusion)(x, t, t_prev, z, eta).asnumpy()
+        np.testing.assert_array_equal(found, PROCESS.ddim_step(x, t, t_prev, model(x, t), z, eta).asnumpy())
 
 
 def test_compiled_process_has_no_methods_of_its_own_invention() -> None:

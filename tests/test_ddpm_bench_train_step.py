@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mindspore
@@ -7,11 +8,19 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
+from ddpm_bench import operators
 from ddpm_bench.config import DiffusionConfig
 from ddpm_bench.ddpm import DDPM
-from ddpm_bench.device import MODES
+from ddpm_bench.device import MODES, compiled
 from ddpm_bench.dropout import make_replayable
-from ddpm_bench.train_step import TrainStep, average_decay, clip_factor, moving_average
+from ddpm_bench.train_step import (
+    TrainStep,
+    average_decay,
+    clip_factor,
+    moving_average,
+    squares_at_once,
+    squares_by_product,
+)
 from ddpm_bench.unet import UNet, preset
 
 U = 2.0**-24
@@ -45,10 +54,17 @@ def generic_network() -> UNet:
     return network
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=[*((mode, "native") for mode in MODES), ("graph", "clip")], ids="-".join)
 def run(request: pytest.FixtureRequest) -> dict[str, Any]:
     """States before and after each of a few steps, with what each step returned."""
-    step = TrainStep(generic_network(), DIFFUSION, clip_norm=CLIP, mode=request.param)
+    mode, choice = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(operators.VARIABLE, choice)
+        return taken(TrainStep(generic_network(), DIFFUSION, clip_norm=CLIP, mode=mode))
+
+
+def taken(step: TrainStep) -> dict[str, Any]:
+    """What `run` returns."""
     states, returned = [step.arrays()], []
     for number in range(STEPS):
         returned.append(step(*inputs(number), learning_rate=RATE, ema_decay=DECAY))
@@ -157,16 +173,34 @@ def test_every_weight_moves_in_every_step(run: dict[str, Any]) -> None:
         assert not [n for n in before["weights"] if np.array_equal(before["weights"][n], after["weights"][n])]
 
 
-def test_gradient_shorter_than_the_bound_is_left_alone() -> None:
+WAYS = pytest.mark.parametrize("sum_of_squares", [squares_at_once, squares_by_product])
+
+
+@WAYS
+def test_gradient_shorter_than_the_bound_is_left_alone(sum_of_squares: Callable[[Any], Any]) -> None:
     gradients = [Tensor(np.array([3.0], np.float32)), Tensor(np.array([[4.0]], np.float32))]
-    factor, norm = clip_factor(gradients, Tensor(6.0, mindspore.float32))
+    factor, norm = clip_factor(gradients, Tensor(6.0, mindspore.float32), sum_of_squares)
     assert (float(factor.asnumpy()), float(norm.asnumpy())) == (1, 5)
 
 
-def test_gradient_longer_than_the_bound_is_cut_to_it_as_a_whole() -> None:
+@WAYS
+def test_gradient_longer_than_the_bound_is_cut_to_it_as_a_whole(sum_of_squares: Callable[[Any], Any]) -> None:
     gradients = [Tensor(np.array([3.0], np.float32)), Tensor(np.array([[4.0]], np.float32))]
-    factor, norm = clip_factor(gradients, Tensor(2.5, mindspore.float32))
+    factor, norm = clip_factor(gradients, Tensor(2.5, mindspore.float32), sum_of_squares)
     assert (float(factor.asnumpy()), float(norm.asnumpy())) == (0.5, 5)
+
+
+@WAYS
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(7,), (1, 5), (6, 4, 3, 3)], ids=str)
+def test_squares_of_a_tensor_of_any_rank_are_added_up(
+    sum_of_squares: Callable[[Any], Any], mode: str, shape: tuple[int, ...]
+) -> None:
+    """One rounding for each square, and at most as many as there are numbers for a sum in any order."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = compiled(sum_of_squares, mode)(Tensor(x)).asnumpy()
+    assert found.shape == ()
+    assert float(found) == pytest.approx((x.astype(np.float64) ** 2).sum(), rel=(x.size + 1) * U)
 
 
 def test_moving_average_keeps_decay_of_the_old_value() -> None:
