@@ -32,6 +32,8 @@ class Arm:
     """environment variables of its workers; None unsets one"""
     tuning: str = "tuned"
     """the name of its setting; any other than "stock" also sets what `device.configure` tunes"""
+    peer: str | None = None
+    """which of `peers.PEERS` its workers time instead of this project's network"""
     planted: float = 0.0
     """share by which its calls are slowed on purpose (`plant.py`), to see whether that is noticed"""
 

@@ -37,6 +37,7 @@ from benchmarks.gates import Invalid, Network, Reference
 from benchmarks.lifetime import age
 from benchmarks.measurement import BenchmarkError, now
 from benchmarks.operators import OPERATORS
+from benchmarks.peers import NEEDED, PEERS
 from benchmarks.plant import slowed
 from benchmarks.turnstile import Alone, InTurn, Turns
 
@@ -58,6 +59,8 @@ class Job:
     """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
     planted: float = 0.0
     """share by which calls are slowed on purpose"""
+    peer: str | None = None
+    """which of `peers.PEERS` to time; None for this project's network"""
     outputs: bool = False
     """whether to leave the outputs of the first timed calls, as outputs-0.npz and so on, by the cases' order"""
 
@@ -101,6 +104,8 @@ JOB = pytest.StashKey[Job]()
 FAILURES = pytest.StashKey[dict[str, dict[str, Any]]]()
 """By case: the "reason", and whether a gate "refused" the case, or something else went wrong."""
 SEEN = pytest.StashKey[dict[str, Any]]()
+GIVEN = pytest.StashKey[dict[str, str]]()
+"""The environment variables this process was started with: frameworks set some of their own when they are imported."""
 STARTED = pytest.StashKey[str]()
 START_SECONDS = pytest.StashKey[float]()
 IMPORT_SECONDS = pytest.StashKey[float]()
@@ -118,6 +123,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FAILURES] = {}
     config.stash[STARTED] = now()
     config.stash[START_SECONDS] = age()
+    config.stash[GIVEN] = dict(os.environ)
     try:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
@@ -137,7 +143,7 @@ def die_with_parent() -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Import the framework before the timed modules do, with a watch on it."""
     start = time.perf_counter()
-    for module in ("mindspore", "ddpm_bench.unet"):
+    for module in NEEDED if session.config.stash[JOB].peer else ("mindspore", "ddpm_bench.unet"):
         importlib.import_module(module)
     session.config.stash[IMPORT_SECONDS] = time.perf_counter() - start
 
@@ -176,7 +182,8 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, A
     """pytest-benchmark's own description starts processes and takes a second; environment.py has ours."""
     seen: dict[str, Any] = config.stash.get(SEEN, {})
     planted = config.stash[JOB].planted
-    return {"clock": {"environment": collect() | ({"planted": f"{planted:g}"} if planted else {}), **seen}}
+    environment = collect(config.stash[GIVEN]) | ({"planted": f"{planted:g}"} if planted else {})
+    return {"clock": {"environment": environment, **seen}}
 
 
 def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:  # noqa: ARG001 - the hook's signature
@@ -237,22 +244,12 @@ class MindSpore:
 
         With zeros its output would be zero whatever is computed. Raises `Invalid` where there is no such arithmetic.
         """
-        from mindspore import Tensor
-
         from ddpm_bench import precision
-        from ddpm_bench.unet import ZERO_INITIALISED, UNet
-        from ddpm_bench.unet import preset as configuration
 
         missing = precision.missing(dtype)
         if missing:
             raise Invalid(missing)
-        cell = UNet(configuration(preset, **changes), seed=SEED)
-        random = np.random.default_rng(SEED)
-        for name, parameter in cell.parameters_and_names():
-            if name.endswith(ZERO_INITIALISED):
-                spread = math.prod(parameter.shape[1:]) ** -0.5
-                values = spread * random.standard_normal(parameter.shape)
-                parameter.set_data(Tensor(values.astype(np.float32)))
+        cell = drawn_network(preset, **changes)
         return self.chosen(cell) if dtype == "float32" else precision.lowered(cell, dtype)
 
     def chosen(self, cell: Any) -> Any:
@@ -261,6 +258,28 @@ class MindSpore:
         from ddpm_bench.operators import current
 
         return exchanged(cell, current(self.device, self.mode))
+
+
+def drawn_network(preset: str, **changes: Any) -> Any:
+    """A U-Net with all weights drawn, the same in every process."""
+    from mindspore import Tensor
+
+    from ddpm_bench.unet import ZERO_INITIALISED, UNet
+    from ddpm_bench.unet import preset as configuration
+
+    cell = UNet(configuration(preset, **changes), seed=SEED)
+    random = np.random.default_rng(SEED)
+    for name, parameter in cell.parameters_and_names():
+        if name.endswith(ZERO_INITIALISED):
+            spread = math.prod(parameter.shape[1:]) ** -0.5
+            values = spread * random.standard_normal(parameter.shape)
+            parameter.set_data(Tensor(values.astype(np.float32)))
+    return cell
+
+
+def write_weights(preset: str, path: str) -> None:
+    """Leave the weights of a network for another framework's: an NPZ file, name to float32 array."""
+    np.savez(path, **weights(drawn_network(preset)))
 
 
 def placement(cell: Any) -> dict[str, str]:
@@ -299,8 +318,13 @@ def job(pytestconfig: pytest.Config) -> Job:
 
 
 @pytest.fixture(scope="session")
-def machine(job: Job, pytestconfig: pytest.Config) -> Iterator[MindSpore]:
-    """MindSpore on the job's device."""
+def machine(job: Job, pytestconfig: pytest.Config) -> Iterator[Any]:
+    """MindSpore, or the job's peer, on its device: a `timing.Machine`."""
+    if job.peer:
+        from benchmarks.peer_torch import Torch
+
+        yield Torch(job.device, PEERS[job.peer], pytestconfig.stash[IMPORT_SECONDS])
+        return
     from ddpm_bench import device
 
     devices = device.available_devices()
@@ -340,7 +364,12 @@ def turns(job: Job) -> Turns:
 
 @pytest.fixture
 def clock(
-    request: pytest.FixtureRequest, benchmark: Any, machine: MindSpore, reference: Reference, job: Job, turns: Turns
+    request: pytest.FixtureRequest,
+    benchmark: Any,
+    machine: timing.Machine,
+    reference: Reference,
+    job: Job,
+    turns: Turns,
 ) -> Callable[[Case], None]:
     """Times a case: makes it by its maker in the test's module, runs it, and fails the test if the row is invalid."""
 

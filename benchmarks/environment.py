@@ -22,7 +22,7 @@ from benchmarks.measurement import BenchmarkError
 
 Environment = dict[str, str | int]
 
-PACKAGES = ("mindspore", "numpy", "pytest-benchmark", "psutil")
+PACKAGES = ("mindspore", "numpy", "pytest-benchmark", "psutil", "torch", "diffusers")
 """Installed packages that run inside a worker."""
 
 CODE_KEYS = ("code", "ddpm_bench")

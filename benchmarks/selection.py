@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmarks import operators
+from benchmarks import operators, peers
 from benchmarks.cases import CASES, Case, network_cases, select
 from benchmarks.layer_times import wanted
 
@@ -15,11 +15,14 @@ def choose(
 ) -> tuple[Case, ...]:
     """The cases whose id, or its part before the bracket, matches `pattern`, as `cases.select` has it; maybe none.
 
-    Without a pattern all but single operators. `batches` replace the batch sizes that the cases usually have, `dtypes`
-    what their networks compute in, usually float32: training and single operators have no other. With `layers` the
-    operators that the chosen forward passes consist of come along.
+    Without a pattern all but single operators; the word "peers" in it leaves those that peers have. `batches` replace
+    the batch sizes that the cases usually have, `dtypes` what their networks compute in, usually float32: training and
+    single operators have no other. With `layers` the operators that the chosen forward passes consist of come along.
     """
-    chosen = select(pattern) if pattern is None else select(pattern, (*CASES, *operators.OPERATORS))
+    if pattern is not None and peers.asked(pattern):
+        chosen = peers.choose(pattern)
+    else:
+        chosen = select(pattern) if pattern is None else select(pattern, (*CASES, *operators.OPERATORS))
     if batches:
         chosen = _once(_at(case, batch) for batch in batches for case in chosen)
     if dtypes:

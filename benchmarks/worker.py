@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import peers
 from benchmarks.arms import HERE, Arm
 from benchmarks.cases import Case
 from benchmarks.lifetime import whole
@@ -172,14 +173,15 @@ def _with_wall(row: Measurement, wall: float) -> Measurement:
 
 def _prepare(job: Job, folder: Path, reference: str | None, turns: int | None) -> list[str]:
     """Write the job into `folder`; the command that does it."""
+    cases = [peers.theirs(case) for case in job.cases] if job.side.peer else job.cases
     content = {
         "device": job.device, "mode": job.mode, "tuning": job.tuning, "shared": len(job.cases) > 1,
-        "reference": reference, "cases": [dataclasses.asdict(case) for case in job.cases], "turns": turns,
-        "planted": job.side.planted, "outputs": job.outputs,
+        "reference": reference, "cases": [dataclasses.asdict(case) for case in cases], "turns": turns,
+        "planted": job.side.planted, "peer": job.side.peer, "outputs": job.outputs,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings
-    modules = dict.fromkeys(str(_file(case.module, job.side)) for case in job.cases)
+    modules = dict.fromkeys(str(_file(case.module, job.side)) for case in cases)
     return [
         job.side.python, "-m", "pytest", "-q", "--capture=no", "-c", "pytest.ini", "--rootdir", ".",
         "-p", "no:cacheprovider", "-p", "pytest_benchmark.plugin", "--benchmark-enable",

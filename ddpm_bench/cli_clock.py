@@ -49,7 +49,7 @@ Tunings = Mapping[str, Mapping[str, str | None]]
 @click.option("--compile-cache", is_flag=True, help="Later processes load what the first compiled: cold and warm.")
 @click.option("--quick", is_flag=True, help="Only the small network, at most a minute.")
 @click.option("--against", type=Folder, metavar="CHECKOUT", help="Compare with this other checkout, in pairs.")
-@click.option("--effect", default=0.03, help="With --against: the slowdown worth knowing, as a fraction.")
+@click.option("--effect", default=0.03, help="With --against and peers: the slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop after that long.")
 @click.option("--self-test", is_flag=True, help="Time the clock: plant slowdowns, see them found and nothing else.")
 @click.option("--trials", type=click.IntRange(1), default=3, help="With --self-test: comparisons of each kind.")
@@ -85,13 +85,25 @@ def bench(
     until every case is decided (exit code 1 if one is slower, 3 if one stays open). FILE then holds this code's
     measurements, and beside it FILE.old.json the other's and FILE.compare.json the verdicts.
 
+    With `--only peers`, say how fast the same network is in PyTorch, in each of its ways: `--only "peers *[digits,*]"`
+    chooses the cases. FILE then holds MindSpore's measurements, FILE.peers.json the verdicts, which `report` shows.
+
     With --history, what was interrupted goes on with --resume: nothing is lost but what was being measured.
     """
     from rich.console import Console
 
-    from benchmarks import plans, selection, summary, terminal
+    from benchmarks import peers, plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
+    from ddpm_bench.cli_duel import compared, peered
 
+    beside = peers.asked(only)
+    given = {
+        "--dtype": dtypes, "--layers": layers, "--quick": quick, "--against": against, "--self-test": self_test,
+        "--resume": resume, "--history": history,
+    }  # fmt: skip
+    unfit = misfit(given, beside=beside)
+    if unfit:
+        return complain(unfit, 3)
     chosen = selection.choose(only, batches=batches, dtypes=dtypes, layers=layers)
     if not chosen:
         which = f" in {' or '.join(dtypes)}: training and single operators are float32" if dtypes else ""
@@ -99,12 +111,6 @@ def bench(
     if list_only:
         print(terminal.listing(chosen))
         return 0
-    unfit = {"--resume": resume, "--history": history, "--against": against}
-    if self_test and any(unfit.values()):
-        option = next(option for option, given in unfit.items() if given)
-        return complain(f"a self-test compares this code with itself and is not stored: leave out {option}", 3)
-    if resume and not history:
-        return complain("--resume goes on with what `bench --history` stored: give --history as before", 3)
     output_files(json_file)
     if history:
         output_folder(history)
@@ -122,6 +128,8 @@ def bench(
         if self_test:
             return self_tested(plan, one_of(tunings), effect, trials, json_file)
         with telling_what_is_kept(history):
+            if beside:
+                return peered(plan, one_of(tunings), effect, processes, json_file, history, resume=resume)
             if against:
                 return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
             record = timed(plan, tunings, history, resume=resume)
@@ -133,6 +141,22 @@ def bench(
     return summary.exit_code(record)
 
 
+def misfit(given: Mapping[str, object], *, beside: bool) -> str | None:
+    """A sentence about the first option of `bench` that is `given` and has no meaning beside the others, if one is."""
+    if beside:
+        why = "peers are timed by themselves and in float32"
+        strange: tuple[str, ...] = ("--dtype", "--layers", "--quick", "--against", "--self-test")
+    else:
+        why = "a self-test compares this code with itself and is not stored"
+        strange = ("--resume", "--history", "--against") if given["--self-test"] else ()
+    option = next((option for option in strange if given[option]), None)
+    if option:
+        return f"{why}: leave out {option}"
+    if given["--resume"] and not given["--history"]:
+        return "--resume goes on with what `bench --history` stored: give --history as before"
+    return None
+
+
 @contextlib.contextmanager
 def telling_what_is_kept(history: Path | None) -> Iterator[None]:
     """In the block, an interruption says what becomes of what was measured."""
@@ -142,64 +166,6 @@ def telling_what_is_kept(history: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(kept if history else lost) from None
-
-
-def compared(
-    plan: Plan,
-    against: Path,
-    setting: Setting,
-    effect: float,
-    pairs: int | None,
-    json_file: Path | None,
-    history: Path | None,
-    *,
-    resume: bool = False,
-) -> int:
-    """Measure this code and that in `against` by turns and print the verdicts; what is measured is stored at once."""
-    from benchmarks import arms, duel, terminal
-    from benchmarks import compare as comparison
-    from benchmarks import history as store
-    from benchmarks.looks import LOOKS
-    from benchmarks.measurement import write_record
-    from benchmarks.resume import find
-
-    name, variables = setting
-    sides = (
-        arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
-        arms.Arm("new", variables=variables, tuning=name),
-    )
-    device = (plan.devices or ("CPU",))[0]
-    bout = duel.Bout(sides, plan.picks, pairs or LOOKS[-1], device, () if pairs else LOOKS, plan.budget)
-
-    def verdicts(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        return comparison.compare_records(records["old"], records["new"], effect, looks=not pairs)
-
-    def undecided(records: Mapping[str, dict[str, Any]], cell: tuple[str, str, str]) -> bool:
-        found = {(v["case"], v["params"]["device"], v["params"]["mode"]): v for v in verdicts(records)["verdicts"]}
-        return bool(found[cell]["label"] == "inconclusive")
-
-    def keep(fresh: Mapping[str, dict[str, Any]]) -> None:
-        interruption.check()
-        if history:
-            for record in fresh.values():
-                store.append(history, record)
-
-    earlier = find(history, bout.plan, [side.label for side in sides]) if resume and history else None
-    if resume:
-        pairs_there = len(earlier.rows["new"]) if earlier else 0
-        say(f"going on after {pairs_there} pairs" if earlier else "nothing of this comparison is stored: starting it")
-    with progressing("comparing") as on_progress:
-        records = duel.fight(
-            bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep, earlier=earlier
-        )
-    keep({label: {**record, "measurements": []} for label, record in records.items()})  # for notes made at the end
-    result = verdicts(records)
-    if json_file:
-        write_record(json_file, records["new"])
-        write_record(json_file.with_suffix(".old.json"), records["old"])
-        write_record(json_file.with_suffix(".compare.json"), result)
-    print("\n".join([*terminal.verdicts(result), *records["new"]["notes"]]))
-    return comparison.exit_code(result)
 
 
 def self_tested(plan: Plan, setting: Setting, effect: float, trials: int, json_file: Path | None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, float16, float32
 
-from benchmarks import conftest, timing
+from benchmarks import conftest, environment, timing
 from benchmarks import test_peaks as timed_peaks
 from benchmarks import test_sampling as timed_sampling
 from benchmarks import test_training as timed_training
@@ -255,7 +255,8 @@ def test_training_in_half_precision_is_refused() -> None:
 
 def test_real_worker_measures_a_case_from_end_to_end() -> None:
     """A fresh process with its own import, canary and reference."""
-    variables = worker_variables(os.environ, {})
+    own = ("HCCL_", "KMP_")  # that MindSpore has set when it was imported into this process
+    variables = worker_variables({k: v for k, v in os.environ.items() if not k.startswith(own)}, {})
     job = Job((small("unet_forward"),), "CPU", "pynative", "tuned", 0)
     answer = run_worker(
         job, variables, reference="verification.oracle_network:predict", timeout=300, late="it took five minutes"
@@ -267,4 +268,9 @@ def test_real_worker_measures_a_case_from_end_to_end() -> None:
     assert measurement.import_seconds is not None
     assert measurement.import_seconds > 0.3
     assert answer.seen["devices"]["CPU"] is None
+    given = environment.collect(variables)
+    seen = answer.seen["environment"]
+    assert {key for key in seen if key.startswith("env.")} == {key for key in given if key.startswith("env.")}, (
+        "what MindSpore sets by itself when it is imported is no difference to another framework's workers"
+    )
     assert measurement.proof["settings"]["device"] == "CPU"

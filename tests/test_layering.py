@@ -24,7 +24,7 @@ WITH_TORCH = "fidelity_torch.py"  # the one file of the judge that speaks with t
 TIMED = {
     "conftest.py",
     "talking.py",
-    *(f"test_{name}.py" for name in ("unet", "training", "sampling", "operators", "peaks")),
+    *(f"test_{name}.py" for name in ("unet", "training", "sampling", "operators", "peaks", "peers")),
 }
 
 
@@ -56,7 +56,7 @@ def test_judge_imports_neither_subject_nor_clock(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files("ddpm_bench"), ids=lambda path: path.name)
 def test_subject_imports_neither_judge_nor_clock_outside_the_command_line(path: Path) -> None:
-    if path.name in ("cli.py", "cli_clock.py", "cli_versions.py"):
+    if path.name in ("cli.py", "cli_clock.py", "cli_duel.py", "cli_versions.py"):
         pytest.skip("the command line is where the three rooms meet")
     assert not violations(path.read_text(), {"verification", "benchmarks"}, "ddpm_bench")
 
