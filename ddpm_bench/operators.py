@@ -30,7 +30,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -66,6 +66,10 @@ class Operators:
     conv: int = 0
     """the fewest channels of those that do; 0 for none"""
     clip: bool = False
+
+    def for_narrow(self) -> Operators:
+        """The same for networks in which no convolution is wide: all of them go the way that wide ones would."""
+        return replace(self, conv=min(self.conv, 1))
 
     def __str__(self) -> str:
         """As `parse` reads it."""
@@ -166,7 +170,7 @@ def apply(say: Callable[[str], None] | None = None) -> str | None:
     """Decide for this process, for networks on the CPU; call after `remedy.apply`, under which the parts are timed.
 
     Returns the sentence to tell the user and to record, or None if everything stays native or the user has decided.
-    `say` is told before measuring, which takes about 20 seconds. Raises `ConfigError` if what the user has set means
+    `say` is told before measuring, which takes about half a minute. Raises `ConfigError` if what the user has set means
     nothing.
     """
     if os.environ.get(VARIABLE):
@@ -205,7 +209,7 @@ def _variables(say: Callable[[str], None] | None) -> dict[str, str]:
 
 
 def measure(*, without: tuple[str, ...] = ()) -> Found:
-    """Time every part both ways, in a fresh process, about 20 seconds; the variables `without` are not inherited.
+    """Time every part both ways, in a fresh process, about half a minute; the variables `without` are not inherited.
 
     Raises `ProbeError` if that fails.
     """

@@ -303,7 +303,7 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
     @property
     def _network(self) -> GenericNetwork:
         compiled = "pynative" if self.mode == "pynative" else "graph"
-        ways = operators.current(device.current_device(), compiled)
+        ways = operators.current(device.current_device(), compiled).for_narrow()
         made = (self._setting["preset"], self._setting["seed"], self.mode, ways)
         return _network(self.unet, *made)  # type: ignore[arg-type]  # mypy looks for __hash__ in UNet, not in its class
 

@@ -162,6 +162,15 @@ def test_judge_sees_the_choice_for_its_mode(mode: str, monkeypatch: pytest.Monke
     assert seen == [FOLLOWED["pynative" if mode == "pynative" else "graph"]]
 
 
+def test_judge_has_narrow_networks_go_the_way_of_wide_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what was chosen for the wide ones of the paper's net would pass unseen."""
+    monkeypatch.setenv(operators.VARIABLE, "conv128")
+    seen: list[Operators] = []
+    monkeypatch.setattr("ddpm_bench.subject_network.exchanged", lambda network, ways: seen.append(ways) or network)
+    assert MindSporeSubject(mode="graph", seed=78).network_config["in_channels"] == 1
+    assert seen == [Operators(conv=1)]
+
+
 def test_run_begun_with_one_choice_goes_on_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same step from the same checkpoint: loss and gradient as far as some thirty layers' rounding allows."""
     images = load("digits")
