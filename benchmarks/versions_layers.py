@@ -1,9 +1,10 @@
 """Which kind of layer made a step: its two builds measured again, layer by layer, where kernels do not account for it.
 
 A whole case's step is found by all builds taking turns, with single operators in two rows of workers beside it: enough
-for what they compute, and for nothing about their speed. Where the library's own watch accounts for most of the
-difference (`attribution.py`), that is the answer. Where it does not, because a framework's own kernels have no watch,
-the network's layers are measured again in the step's two builds alone, in new workers.
+for what they compute, and for nothing about their speed. Where kernels were exchanged and the library's own watch
+accounts for most of the difference (`attribution.py`), that is the answer. Where it does not, because a framework's own
+kernels have no watch, or the same kernels ran and took another time in one process than in another, the network's
+layers are measured again in the step's two builds alone, in new workers.
 
 Each kind of layer then has an interval: per pair of workers the logarithm of the ratio of its layers' sums, by signed
 ranks. There are K kinds, and each bound errs at ALPHA / K (Bonferroni), so one kind too many is named once in a hundred
@@ -46,7 +47,7 @@ class Closer:
 
 def unexplained(record: Record, bout: Bout, said: Said) -> list[Closer]:
     """What is worth measuring again after the sweep `record` of `bout`: named steps of forward passes, as far as their
-    layers were measured in that mode, that the kernels of which builds `said` something leave more than a tenth of.
+    layers were measured in that mode, that no exchange of kernels accounts for, of which builds `said` something.
     """
     found = []
     for old, new in pairwise(record["arms"]):
@@ -64,12 +65,13 @@ def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
         for v in record["verdicts"]
         if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED
     ]
+    exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
     known = inside(said, old, new)
     kernels = {cell: known.get((cell[0], cell[2]), ()) for cell in cells}
     explained = {
         one.cell
         for one in attribution.attribute(record["arms"][old], record["arms"][new], cells, kernels)
-        if (one.share(one.kernels) or 0.0) >= ACCOUNTED
+        if one.cell[0] in exchanged and (one.share(one.kernels) or 0.0) >= ACCOUNTED
     }
     return [cell[:3] for cell in cells if cell not in explained]
 
