@@ -106,6 +106,7 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
         self.mode, self.dtype, self.parameterization = mode, dtype, parameterization
         self.num_timesteps, self.variance, self.clip_x_0 = num_timesteps, variance, clip_x_0
         self.schedule = self._diffusion.schedule.spec
+        self._chosen_for = "pynative" if mode == "pynative" else "graph"
 
     def variant(self, **choices: Any) -> MindSporeSubject:
         """The same with other `schedule`, `num_timesteps`, `variance`, `clip_x_0`, `parameterization` or `dtype`.
@@ -115,14 +116,23 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
         for name in choices:
             if name not in self._choices:
                 raise unknown_name("choice", name, self._choices)
-        return type(self)(**{**self._choices, **choices}, **self._setting)
+        return self._made({**self._choices, **choices}, self._setting)
 
     def counterparts(self) -> dict[str, MindSporeSubject]:
-        """The same in all modes, itself among them: "pynative", "jit" (mode "graph"), "graph" (mode "whole_graph")."""
+        """The same in all modes, itself among them: "pynative", "jit" (mode "graph"), "graph" (mode "whole_graph").
+
+        All have the operators that were chosen for this one's mode: what a mode changes is to be seen, and no more.
+        """
         return {
-            name: self if mode == self.mode else type(self)(**self._choices, **{**self._setting, "mode": mode})
+            name: self if mode == self.mode else self._made(self._choices, {**self._setting, "mode": mode})
             for name, mode in (("pynative", "pynative"), ("jit", "graph"), ("graph", "whole_graph"))
         }
+
+    def _made(self, choices: dict[str, Any], setting: dict[str, Any]) -> MindSporeSubject:
+        """Another one like this, with its choice of operators."""
+        made = type(self)(**choices, **setting)
+        made._chosen_for = self._chosen_for
+        return made
 
     def tables(self) -> dict[str, Array]:
         """The tables, (T,) each, as they meet the images: those the process keeps, and the others cast as it casts."""
@@ -302,8 +312,7 @@ class MindSporeSubject(RandomDraws, TrainingRuns):
 
     @property
     def _network(self) -> GenericNetwork:
-        compiled = "pynative" if self.mode == "pynative" else "graph"
-        ways = operators.current(device.current_device(), compiled).for_narrow()
+        ways = operators.current(device.current_device(), self._chosen_for).for_narrow()
         made = (self._setting["preset"], self._setting["seed"], self.mode, ways)
         return _network(self.unet, *made)  # type: ignore[arg-type]  # mypy looks for __hash__ in UNet, not in its class
 

@@ -162,6 +162,21 @@ def test_judge_sees_the_choice_for_its_mode(mode: str, monkeypatch: pytest.Monke
     assert seen == [FOLLOWED["pynative" if mode == "pynative" else "graph"]]
 
 
+def test_subject_has_one_choice_in_all_modes_and_so_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(operators.VARIABLE, CHOICE)
+    random = np.random.default_rng(6)
+    x, t = random.standard_normal((1, 1, 8, 8)).astype(np.float32), np.array([3])
+    outputs = {}
+    for mode in ("graph", "pynative"):
+        subject = MindSporeSubject(mode=mode, seed=79)
+        modes = [each.network(x, t) for each in subject.counterparts().values()]
+        assert all(np.array_equal(output, modes[0]) for output in modes)
+        assert np.array_equal(subject.variant(num_timesteps=10).network(x, t), modes[0])
+        outputs[mode] = modes[0]
+    assert not np.array_equal(*outputs.values()), "a choice that changes nothing shows nothing"
+    np.testing.assert_allclose(*outputs.values(), rtol=0, atol=1e-4)
+
+
 def test_judge_has_narrow_networks_go_the_way_of_wide_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise what was chosen for the wide ones of the paper's net would pass unseen."""
     monkeypatch.setenv(operators.VARIABLE, "conv128")
