@@ -101,7 +101,7 @@ def bench(
         "--dtype": dtypes, "--layers": layers, "--quick": quick, "--against": against, "--self-test": self_test,
         "--resume": resume, "--history": history,
     }  # fmt: skip
-    unfit = misfit(given, beside=beside)
+    unfit = misfit(given, beside=beside) or (peers.absent() if beside and not list_only else None)
     if unfit:
         return complain(unfit, 3)
     chosen = selection.choose(only, batches=batches, dtypes=dtypes, layers=layers)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddpm_bench import interruption
 from ddpm_bench.cli_clock import REFERENCE, Setting, progressing
-from ddpm_bench.terminal import complain, say
+from ddpm_bench.terminal import say
 
 if TYPE_CHECKING:
     from benchmarks.duel import Bout
@@ -68,9 +68,6 @@ def peered(
     """Measure this project's network and PyTorch's by turns, and print how they compare; stored as `compared` does."""
     from benchmarks import arms, peers
 
-    reason = peers.absent()
-    if reason:
-        return complain(reason, 3)
     name, variables = setting
     sides = peers.arms(arms.Arm(peers.OURS, variables=variables, tuning=name))
 
