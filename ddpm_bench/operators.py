@@ -25,21 +25,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, TypeGuard
-
-import platformdirs
 
 from ddpm_bench import remedy
 from ddpm_bench.errors import ConfigError, unknown_name
-from ddpm_bench.files import replacing
 from ddpm_bench.probe import ProbeError, ask
+from ddpm_bench.probe_cache import Cache
 
 VARIABLE = "DDPM_BENCH_OPERATORS"
 NATIVE = "native"
@@ -53,8 +49,8 @@ WIDE = 128
 WORTHWHILE = 0.9
 """A part goes the other way in a mode if that takes at most so much of the native time in it."""
 
-CACHE_SCHEMA = 1
-"""Of the cache file: 1 is {"schema", "operators": {key: {part: {mode: `Times`}}}}. Unknown ones are measured anew."""
+CACHE = Cache("operators", schema=1)
+"""Its entries are {part: {mode: `Times`}}."""
 
 
 @dataclass(frozen=True)
@@ -225,15 +221,14 @@ def cached(say: Callable[[str], None] | None = None) -> Found | None:
     """The cached answer, or a new one, written to the cache if that is possible. None if MindSpore cannot be asked."""
     if importlib.util.find_spec("mindspore") is None:
         return None
-    path = _cache_path()
-    with remedy.locked(path):  # so that two processes that start together measure one after the other, or once
-        found = _read(path)
+    with CACHE.locked():
+        found = _read()
         if found is None:
             if say is not None:
                 say("timing operators, once for this MindSpore and CPU")
             with contextlib.suppress(ProbeError):
                 found = measure()
-                _write(path, found)
+                CACHE.keep(_key(), as_record(found))
     return found
 
 
@@ -244,13 +239,8 @@ def as_record(found: Found) -> dict[str, dict[str, dict[str, float | None]]]:
 
 def remember(found: Found) -> None:
     """Put a fresh measurement into the cache, for the processes that start next."""
-    path = _cache_path()
-    with remedy.locked(path):
-        _write(path, found)
-
-
-def _cache_path() -> Path:
-    return Path(platformdirs.user_cache_dir("ddpm-bench")) / "operators.json"
+    with CACHE.locked():
+        CACHE.keep(_key(), as_record(found))
 
 
 def _key() -> str:
@@ -258,20 +248,9 @@ def _key() -> str:
     return f"{remedy.key()} | {len(os.sched_getaffinity(0))} cores"
 
 
-def _entries(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict) or record.get("schema") != CACHE_SCHEMA:
-        return {}
-    entries = record.get("operators")
-    return entries if isinstance(entries, dict) else {}
-
-
-def _read(path: Path) -> Found | None:
-    """What the cache says about this machine and build, if it is anything that `_write` could have written."""
-    entry = _entries(path).get(_key())
+def _read() -> Found | None:
+    """What the cache says about this machine and build, if it is anything that was kept there."""
+    entry = CACHE.entries().get(_key())
     if not _has(entry, PARTS) or not all(_has(times, MODES) for times in entry.values()):
         return None
     for times in (times for by_mode in entry.values() for times in by_mode.values()):
@@ -286,13 +265,3 @@ def _read(path: Path) -> Found | None:
 def _has(entry: Any, keys: Iterable[str]) -> TypeGuard[dict[str, Any]]:
     """True for a mapping with these keys and no other."""
     return isinstance(entry, dict) and set(entry) == set(keys)
-
-
-def _write(path: Path, found: Found) -> None:
-    """Add `found` to the file, all of it or nothing; no cache is no failure."""
-    entry = as_record(found)
-    record = {"schema": CACHE_SCHEMA, "operators": {**_entries(path), _key(): entry}}
-    with contextlib.suppress(OSError, ConfigError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -14,20 +14,15 @@ import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import filelock
-import platformdirs
-
-from ddpm_bench.errors import ConfigError
-from ddpm_bench.files import replacing
 from ddpm_bench.probe import ProbeError, ask
+from ddpm_bench.probe_cache import Cache
 
 VARIABLE = "ONEDNN_MAX_CPU_ISA"
 VALUE = "AVX2"
@@ -43,10 +38,8 @@ shared. Ten is about the middle on a logarithmic scale: a factor of four to eith
 WORTHWHILE_SPEEDUP = 3.0
 """The cap is applied only if it makes the convolution at least so many times faster; in the trap it is 200."""
 
-CACHE_SCHEMA = 1
-"""Of the cache file: 1 is {"schema", "convolution": {key: `Convolution`}}. Unknown ones are measured anew."""
-
-LOCK_SECONDS = 60.0
+CACHE = Cache("convolution", schema=1)
+"""Its entries are `Convolution`s."""
 
 
 @dataclass(frozen=True)
@@ -150,27 +143,21 @@ def cached_convolution(say: Callable[[str], None] | None = None) -> Convolution 
     """The cached answer, or a new one, written to the cache if that is possible. None if MindSpore cannot be asked."""
     if importlib.util.find_spec("mindspore") is None:
         return None
-    path = _cache_path()
-    with locked(path):  # so that two processes that start together measure one after the other, or once
-        found = _read(path)
+    with CACHE.locked():
+        found = _read()
         if found is None:
             if say is not None:
                 say("timing a convolution, once for this MindSpore and CPU")
             with contextlib.suppress(ProbeError):
                 found = measure_convolution()
-                _write(path, found)
+                CACHE.keep(key(), asdict(found))
     return found
 
 
 def remember(found: Convolution) -> None:
     """Put a fresh measurement into the cache, for the processes that start next."""
-    path = _cache_path()
-    with locked(path):
-        _write(path, found)
-
-
-def _cache_path() -> Path:
-    return Path(platformdirs.user_cache_dir("ddpm-bench")) / "convolution.json"
+    with CACHE.locked():
+        CACHE.keep(key(), asdict(found))
 
 
 def key() -> str:
@@ -186,48 +173,12 @@ def key() -> str:
     return f"{mindspore_version()} | {model} | {hashlib.sha256(flags.encode()).hexdigest()[:12]}"
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Alone with the cache; without the lock if it cannot be had, for the cache is only a convenience."""
-    lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError:  # filelock.Timeout is one
-        yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _entries(path: Path) -> dict[str, object]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict) or record.get("schema") != CACHE_SCHEMA:
-        return {}
-    entries = record.get("convolution")
-    return entries if isinstance(entries, dict) else {}
-
-
-def _read(path: Path) -> Convolution | None:
-    """What the cache says about this machine and build, if it is anything that `_write` could have written."""
-    entry = _entries(path).get(key())
+def _read() -> Convolution | None:
+    """What the cache says about this machine and build, if it is anything that was kept there."""
+    entry = CACHE.entries().get(key())
     if not isinstance(entry, dict) or set(entry) != {"matmul", "stock", "capped"}:
         return None
     seconds = [value for value in entry.values() if value is not None]
     if not all(isinstance(value, float) and value > 0 for value in seconds) or len(seconds) < 2:
         return None
     return Convolution(**entry)
-
-
-def _write(path: Path, found: Convolution) -> None:
-    """Add `found` to the file, all of it or nothing; no cache is no failure."""
-    record = {"schema": CACHE_SCHEMA, "convolution": {**_entries(path), key(): asdict(found)}}
-    with contextlib.suppress(OSError, ConfigError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")

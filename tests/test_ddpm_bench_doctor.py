@@ -210,7 +210,7 @@ def test_slow_convolution_is_found_by_its_time(
     assert convolution.severity == severity
     assert words in convolution.found
     assert latency.severity == "trap"
-    assert (remedy._read(remedy._cache_path()) is None) == (setting is not None), "only the stock timing is cached"
+    assert (remedy._read() is None) == (setting is not None), "only the stock timing is cached"
 
 
 def test_operators_are_timed_anew_and_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

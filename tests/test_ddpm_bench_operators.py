@@ -302,7 +302,7 @@ def test_spoilt_cache_is_measured_anew_and_replaced(machine: Machine, tmp_path: 
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert operators.cached() == FOUND
     assert len(machine.asked) == 1
-    assert json.loads(path.read_text())["schema"] == operators.CACHE_SCHEMA
+    assert json.loads(path.read_text())["schema"] == operators.CACHE.schema
 
 
 def test_sound_cache_is_believed(machine: Machine, tmp_path: Path) -> None:

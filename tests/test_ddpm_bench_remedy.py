@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ddpm_bench import remedy
+from ddpm_bench import probe_cache, remedy
 from ddpm_bench.probe import ProbeError
 
 TRAP = {"matmul": 0.001, "convolution": 0.4}
@@ -184,7 +184,7 @@ def test_spoilt_cache_is_measured_anew_and_replaced(machine: Machine, tmp_path: 
     path.write_bytes(content.replace("KEY", remedy.key()).encode("utf-8", "surrogateescape"))
     assert remedy.cached_convolution() == remedy.Convolution(0.001, 0.4, 0.002)
     assert machine.asked == ["stock", "AVX2"]
-    assert json.loads(path.read_text())["schema"] == remedy.CACHE_SCHEMA
+    assert json.loads(path.read_text())["schema"] == remedy.CACHE.schema
 
 
 def test_cache_that_cannot_be_written_is_no_hindrance(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +226,8 @@ def test_processes_that_start_together_measure_once(machine: Machine, monkeypatc
 
 
 def test_lock_that_cannot_be_had_is_no_hindrance(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remedy, "LOCK_SECONDS", 0.05)
-    with remedy.locked(remedy._cache_path()):
+    monkeypatch.setattr(probe_cache, "LOCK_SECONDS", 0.05)
+    with remedy.CACHE.locked():
         assert remedy.cached_convolution() == remedy.Convolution(0.001, 0.4, 0.002)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import two_modes
 from mindspore import Tensor, nn
-from two_modes import U, numbers, within
+from two_modes import U, convolution, numbers, within
 
 from ddpm_bench.device import MODES, compiled
 from ddpm_bench.unet_blocks import conv
@@ -40,21 +40,6 @@ def test_transforms_are_the_convolution_in_exact_arithmetic() -> None:
             for k in range(3):
                 terms = zip(exact["a"][i], (row[k] for row in exact["g"]), (row[d] for row in exact["b"]), strict=True)
                 assert sum(a * g * b for a, g, b in terms) == (1 if d == i + k else 0)
-
-
-def plain(x: Array, weight: Array, bias: Array, g: Array) -> dict[str, Array]:
-    """The definition, tap by tap, and its gradients likewise."""
-    height, width = x.shape[2:]
-    around = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    y = np.zeros((len(x), len(weight), height, width)) + bias[:, None, None]
-    by_around, by_weight = np.zeros_like(around), np.zeros_like(weight)
-    for i in range(3):
-        for j in range(3):
-            seen = (slice(None), slice(None), slice(i, i + height), slice(j, j + width))
-            y += np.einsum("oc,bchw->bohw", weight[:, :, i, j], around[seen])
-            by_around[seen] += np.einsum("oc,bohw->bchw", weight[:, :, i, j], g)
-            by_weight[:, :, i, j] = np.einsum("bohw,bchw->oc", g, around[seen])
-    return {"y": y, "x": by_around[:, :, 1:-1, 1:-1], "weight": by_weight, "bias": g.sum((0, 2, 3))}
 
 
 def tiles(image: Array) -> Array:
@@ -98,7 +83,7 @@ def bounds(x: Array, weight: Array, bias: Array, g: Array) -> dict[str, Array]:
     """
     batch, channels, height, width = x.shape
     if not in_tiles(height, width):
-        sized = {name: np.abs(value) for name, value in plain(*map(np.abs, (x, weight, bias, g))).items()}
+        sized = {name: np.abs(value) for name, value in convolution(*map(np.abs, (x, weight, bias, g))).items()}
         transforms, overlaps = 0, 0
     else:
         sized, transforms, overlaps = sizes(x, weight, bias, g), TILE**2 + 9 + TILE**2 + 1, 4
@@ -127,7 +112,7 @@ def test_values_and_gradients_are_exact_but_for_rounding(shape: tuple[int, ...],
     cell = WinogradConvolution(shape[1], shape[4])
     found = two_modes.run(cell, {"weight": weight, "bias": bias}, x, g, mode)
     doubles = [each.astype(np.float64) for each in (x, weight, bias, g)]
-    within(found, plain(*doubles), bounds(*doubles))
+    within(found, convolution(*doubles), bounds(*doubles))
 
 
 def test_parameters_are_those_of_the_plain_way() -> None:
