@@ -49,7 +49,7 @@ from benchmarks.estimate import (
     pair_log_ratio,
     processes_needed,
 )
-from benchmarks.looks import level
+from benchmarks.looks import EARLY, GROSS, level
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
 
 LABELS = ("equivalent", "faster", "slower", "inconclusive", "incomparable")
@@ -184,18 +184,24 @@ def judge_pairs(
     count = len(pairs.kept)
     alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
     least = few.enough(alpha) if looks else 2
-    if count < least:
-        verdict = _too_few(case, params, (count, count), least)
-    else:
+    if count >= least or (looks and _gross(pairs.kept)):
         together = all(row.interleaved for pair in pairs.kept for row in pair)
         ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
         estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
         verdict = _judged(case, params, estimate, effect)
+    else:
+        verdict = _too_few(case, params, (count, count), least)
     dropped = {str(process): reason for process, reason in pairs.dropped.items()}
     if pairs.unfit:
         why = f"{len(dropped)} of {count + len(dropped)} pairs were spoilt by the machine: measure when it is quieter"
         verdict = dataclasses.replace(verdict, label="inconclusive", why=why)
     return dataclasses.replace(verdict, dropped=dropped)
+
+
+def _gross(pairs: Sequence[contamination.Pair]) -> bool:
+    """Whether a change is so large that few pairs are enough to call it one (`looks.py`)."""
+    ratios = [pair_log_ratio(*pair) for pair in pairs]
+    return len(ratios) >= EARLY and (min(ratios) > GROSS or max(ratios) < -GROSS)
 
 
 def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int], least: int = 2) -> Verdict:

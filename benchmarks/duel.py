@@ -75,10 +75,10 @@ class Bout:
     about: Mapping[str, Any] = field(default_factory=dict)
     """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
 
-    def timed(self, case: Case) -> float:
-        """Seconds that the rounds of a `case` are to take in each worker."""
+    def timed(self, case: Case, ready: float) -> float:
+        """Seconds that a worker's rounds of a `case` are to take, when all took `ready` seconds to get there."""
         if not case.small:
-            return pairs.TIMED_SECONDS
+            return max(pairs.TIMED_SECONDS, pairs.TIMED_SHARE * ready / len(self.arms))
         return pairs.SMALL_SECONDS if self.small_pairs is None else pairs.EXPLAINING_SECONDS
 
     @property
@@ -260,9 +260,9 @@ class _Session:
             ahead = self._pairs_ahead(cells) + sum(map(self._pairs_ahead, others))
             self.on_progress(finished, finished + ahead, left, jobs[0].label)
 
-        def rounds(name: str, seconds: Mapping[str, float]) -> Mapping[str, int]:
+        def rounds(name: str, seconds: Mapping[str, float], ready: float) -> Mapping[str, int]:
             cell = (name, self.bout.device, mode)
-            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell])))
+            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell], ready)))
 
         report()
         graphs = self.graphs if self.graphs and compiled.safe(cases) else None

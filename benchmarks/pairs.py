@@ -24,6 +24,10 @@ from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 TIMED_SECONDS = 4.0
 """What the rounds of one worker are to take: about as long as starting it, so that neither is skimped on."""
 
+TIMED_SHARE = 0.5
+"""What all workers' rounds are to take of what they took to get ready, if that is more: where compiling takes a minute,
+a few calls more cost little, and two of them would say little about each other."""
+
 SMALL_SECONDS = 0.25
 """The same for each of many small cases in one worker."""
 
@@ -35,21 +39,35 @@ FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 2, 12, 120
 `ENOUGH_ROUNDS` of them would take twice the time that rounds are to take have fewer: what changes from moment to moment
 has its mean within them."""
 
+ALIKE = 1.5
+"""Times that are no further apart than by this factor are those of arms of about one speed."""
+
 
 def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> dict[str, int]:
     """How many calls each arm times, for about `timed` seconds, when the last untimed one took it `seconds`.
 
     Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast a power of two times
     that, the largest with which its rounds take no longer than rounds are to take: as many as the slowest has would be
-    over in a moment that says little.
+    over in a moment that says little. Arms of about one speed, within `ALIKE`, have equally many, each call beside
+    another's: the last untimed call of each is no measure of what one has more than the other.
     """
-    calls = {arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()}
+    calls = _alike({arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()})
     slowest = max(calls.values())
     wanted = max(timed / slowest, min(ENOUGH_ROUNDS, 2 * timed / slowest), FEWEST_ROUNDS)
     rounds = 2 * math.floor(wanted / 2)
     return {
         arm: rounds * _power_of_two(max(1.0, min(timed / each, MOST_ROUNDS) / rounds)) for arm, each in calls.items()
     }
+
+
+def _alike(calls: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of each arm's call; of those of about one speed, the slowest one's for all of them."""
+    found: dict[str, float] = {}
+    slowest = math.inf
+    for arm, each in sorted(calls.items(), key=lambda call: -call[1]):
+        slowest = each if slowest > ALIKE * each else slowest
+        found[arm] = slowest
+    return found
 
 
 def _power_of_two(most: float) -> int:

@@ -184,8 +184,9 @@ class InTurn:
             raise Invalid("the clock ended this pair") from None
 
 
-Rounds = Callable[[str, Mapping[str, float]], Mapping[str, int]]
-"""How many rounds each worker times, from the case and the seconds of each worker's last untimed call.
+Rounds = Callable[[str, Mapping[str, float], float], Mapping[str, int]]
+"""How many rounds each worker times, from the case, the seconds of each worker's last untimed call, and the seconds
+that all of them took to get ready: to start, if it is their first case, to compile, and to make the untimed calls.
 
 The smallest number divides all others, and all divide the largest."""
 
@@ -288,12 +289,13 @@ def conduct(
     """
     held = holds or {}
     workers = [_Worker(name, line, held.get(name, Hold()), deadline, meanwhile) for name, line in lines.items()]
-    reason = None
+    reason, since = None, time.perf_counter()
     try:
         for worker in workers:
             worker.greet()
         for case in cases:
-            _case(workers, case, rounds)
+            _case(workers, case, rounds, since)
+            since = time.perf_counter()
     except Stopped as stop:
         reason = str(stop)
     for worker in workers:
@@ -301,8 +303,8 @@ def conduct(
     return reason
 
 
-def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
-    """One case: every worker's first calls, the rounds by turns, then all gates at once."""
+def _case(workers: Sequence[_Worker], case: str, rounds: Rounds, since: float) -> None:
+    """One case: every worker's first calls, the rounds by turns, then all gates at once. It began at `since`."""
     for worker in workers:
         worker.enter()
     reason = "the rounds are over"
@@ -310,7 +312,9 @@ def _case(workers: Sequence[_Worker], case: str, rounds: Rounds) -> None:
         for worker in workers:  # all are ready before the first begins
             worker.expect("want")
             worker.hold.stop()
-        counts = rounds(case, {worker.name: _first_calls(worker) for worker in workers})
+        called = {worker.name: _first_calls(worker) for worker in workers}
+        found = rounds(case, called, time.perf_counter() - since)
+        counts = {worker.name: found[worker.name] for worker in workers}  # this pair's first begins
         for worker in workers:
             worker.answer(do="time", rounds=counts[worker.name])
         named, ahead = {worker.name: worker for worker in workers}, dict(counts)

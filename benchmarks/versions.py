@@ -2,7 +2,8 @@
 
 Every pair of workers becomes a row of them, one for each build, whose rounds take turns; so any two builds can be
 compared pair by pair, whatever the machine did meanwhile. What is asked is which *step* from one build to the next made
-a case slower or faster, and whether the newest build is worse than the one before it.
+a case slower or faster, and whether the newest build is worse than the one before it. After the first rows of all
+builds those whose steps are decided get no more (`versions_rows.py`).
 
 The record, as JSON:
 
@@ -29,6 +30,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,13 +49,14 @@ from benchmarks import (
     versions_layers,
     versions_ledger,
     versions_remedies,
+    versions_rows,
     versions_store,
 )
 from benchmarks.arms import Arm
 from benchmarks.builds import Build, Tell
 from benchmarks.cases import Case
 from benchmarks.compare import compare_records
-from benchmarks.looks import LOOKS
+from benchmarks.looks import EARLY, LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
@@ -69,11 +72,10 @@ STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
 
 
-PAIRS = 7
-"""Rows of workers unless told otherwise: the fewest of which signed ranks can say anything at their level. More decide
-more, and take hours for half a dozen builds."""
+PAIRS = LOOKS[1]
+"""The most rows of workers unless told otherwise: more decide more, and half a dozen builds take long."""
 
-OPERATOR_PAIRS = 2
+OPERATOR_PAIRS = 1
 """Rows of workers for single operators beside whole cases: what they compute is compared, how fast they are is not
 judged. What made a step is measured again (`versions_layers.py`)."""
 
@@ -84,8 +86,8 @@ class Question:
 
     picks: tuple[tuple[Case, str], ...]
     effect: float = 0.03
-    pairs: int | None = PAIRS
-    """None for as many as the verdicts need"""
+    pairs: int = PAIRS
+    """the most rows of workers, for steps that fewer do not decide"""
     budget: float | None = None
     """seconds of measuring; None for as long as it takes"""
     verify: bool = True
@@ -130,10 +132,18 @@ def sweep(
             f"{len(usable)} of {len(builds)} builds can be used, and a comparison needs two: {reasons}"
         )
     held = {build.label: contents(Path(str(build.python))) for build in usable}
-    bout = _bout(usable, held, question)
+    bout, began = _bout(usable, held, question), time.perf_counter()
     with versions_store.claimed(keeping.store) if keeping.store else contextlib.nullcontext():
         judge = partial(_verdicts, question=question)
-        records, outputs = _measured(bout, judge, reference, keeping, on_progress)
+        first, outputs = _measured(bout, judge, reference, keeping, on_progress)
+
+        def fight(trial: duel.Bout, judge: Judge = lambda _: []) -> Mapping[str, Record]:
+            return _measured(trial, judge, reference, keeping, on_progress)[0]
+
+        left = question.budget and question.budget - (time.perf_counter() - began)
+        records = versions_rows.filled(
+            first, dataclasses.replace(bout, budget=left), question.pairs, judge, fight, keeping.tell
+        )
         said = versions_kernels.asked(
             bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
             tell=keeping.tell,
@@ -156,18 +166,10 @@ def sweep(
             "kernels": versions_kernels.as_record(said),
             "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
         }  # fmt: skip
-
-        def fight(trial: duel.Bout, judge: Judge) -> Mapping[str, Record]:
-            return _measured(trial, judge, reference, keeping, on_progress)[0]
-
-        closer = versions_layers.measured(
-            versions_layers.unexplained(found, bout, said), lambda asked: fight(asked, lambda _: [])
-        )
-        trials = versions_remedies.trials(found, bout, question.remedies)
+        closer = versions_layers.measured(versions_layers.unexplained(found, bout, said), fight)
+        trials = versions_remedies.trials(found, bout, question.remedies, question.pairs)
         if trials:
-            found["remedies"] = versions_remedies.tried(
-                trials, fight, effect=question.effect, looks=question.pairs is None
-            )
+            found["remedies"] = versions_remedies.tried(trials, fight, effect=question.effect)
         if question.verify:
             modes = {mode for _, mode in question.picks}
             found["gates"] = versions_gate.gates(
@@ -185,21 +187,17 @@ def sweep(
 
 
 def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Question) -> duel.Bout:
-    """The comparison, whose plan says all that makes it the same one when it is asked again."""
-    looks = () if question.pairs else LOOKS
+    """The first rows, of all builds; the plan says all that makes it the same sweep when it is asked again."""
     asked = {
         "effect": question.effect,
-        "looks": list(looks),
         "environment": versions_store.here(),
         "builds": {build.label: [build.mindspore, held[build.label].packages] for build in usable},
     }
     arms = tuple(Arm(build.label, python=str(build.python), tuning=TUNING) for build in usable)
-    most = question.pairs or LOOKS[-1]
     explaining = any(not case.small for case, _ in question.picks)
     return duel.Bout(
-        arms, question.picks, most, looks=looks, budget=question.budget, about={"sweep": asked},
-        small_pairs=min(most, OPERATOR_PAIRS) if explaining else None, shared=True,
-        compile_cache=True,
+        arms, question.picks, min(EARLY, question.pairs), budget=question.budget, about={"sweep": asked},
+        small_pairs=OPERATOR_PAIRS if explaining else None, shared=True, compile_cache=True,
     )  # fmt: skip
 
 
@@ -237,9 +235,7 @@ def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]
     single = operators({"arms": records})
     found = []
     for old, new in pairwise(records):
-        compared = compare_records(
-            records[old], records[new], question.effect, studied=STUDIED, looks=question.pairs is None
-        )
+        compared = compare_records(records[old], records[new], question.effect, studied=STUDIED, looks=True)
         found += [
             {**(_explaining(verdict) if cell_of(verdict) in single else verdict), "old": old, "new": new}
             for verdict in compared["verdicts"]
@@ -250,12 +246,12 @@ def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]
 def _explaining(verdict: Record) -> Record:
     """The `verdict` of a single operator beside whole cases, of whose speed nothing is said.
 
-    Two workers agree by chance too often: of 44 operators of two builds that were the same but for their names two
-    would have been called slower, by 6 and 13 %.
+    From few workers chance speaks too often: of 44 operators of two builds that were the same but for their names, in
+    two workers each, two would have been called slower, by 6 and 13 %.
     """
     if verdict["label"] == "incomparable":
         return verdict
-    why = f"a single operator beside whole cases: {OPERATOR_PAIRS} workers are too few to judge how fast it is"
+    why = "a single operator beside whole cases: it is measured to compare what it computes, not how fast it is"
     told = {"label": "inconclusive", "ratio": None, "interval": None, "why": why}
     return {"case": verdict["case"], "params": verdict["params"], **told}
 

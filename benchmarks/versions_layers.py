@@ -1,6 +1,6 @@
 """Which kind of layer made a step: its two builds measured again, layer by layer, where kernels do not account for it.
 
-A whole case's step is found by all builds taking turns, with single operators in two rows of workers beside it: enough
+A whole case's step is found by all builds taking turns, with single operators in one row of workers beside it: enough
 for what they compute, and for nothing about their speed. Where kernels were exchanged and the library's own watch
 accounts for most of the difference (`attribution.py`), that is the answer. Where it does not, because a framework's own
 kernels have no watch, or the same kernels ran and took another time in one process than in another, the network's

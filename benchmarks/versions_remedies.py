@@ -14,6 +14,7 @@ from benchmarks.arms import Arm
 from benchmarks.cases import Case
 from benchmarks.compare import compare_records
 from benchmarks.duel import Bout
+from benchmarks.looks import EARLY, LOOKS
 from benchmarks.measurement import Record
 from benchmarks.versions_words import Cell, cell_of
 
@@ -40,12 +41,15 @@ class Trial:
     """keys of the environment in which the arms differ"""
 
 
-def trials(record: Record, bout: Bout, remedies: Remedies) -> list[Trial]:
-    """What is worth trying after the sweep `record` of `bout`: each of `remedies` on each build that became slower."""
+def trials(record: Record, bout: Bout, remedies: Remedies, most: int) -> list[Trial]:
+    """What is worth trying after the sweep `record` of `bout`: each of `remedies` on each build that became slower.
+
+    Each trial ends when it is decided, after `most` pairs at the latest.
+    """
     arms = {arm.label: arm for arm in bout.arms}
     picks = {(case.id, bout.device, mode): (case, mode) for case, mode in bout.picks}
     return [
-        _trial(arms[build], picks[cell], bout, name, variables)
+        _trial(arms[build], picks[cell], bout, name, variables, most)
         for build, cell in _lost(record).items()
         for name, variables in remedies.items()
     ]
@@ -60,14 +64,14 @@ def _lost(record: Record) -> dict[str, Cell]:
     return {build: cell_of(verdict) for build, verdict in worst.items()}
 
 
-def _trial(arm: Arm, pick: tuple[Case, str], bout: Bout, name: str, variables: Mapping[str, str]) -> Trial:
+def _trial(arm: Arm, pick: tuple[Case, str], bout: Bout, name: str, variables: Mapping[str, str], most: int) -> Trial:
     plain, cured = replace(arm, label=PLAIN), replace(arm, label=CURED, variables={**arm.variables, **variables})
     about = {**bout.about, "remedy": [arm.label, name, dict(variables)]}
-    asked = replace(bout, arms=(plain, cured), picks=(pick,), about=about)
+    asked = replace(bout, arms=(plain, cured), picks=(pick,), about=about, most_pairs=most, looks=(EARLY, *LOOKS))
     return Trial(arm.label, name, asked, tuple(f"env.{variable}" for variable in variables))
 
 
-def tried(found: Sequence[Trial], fight: Fight, *, effect: float, looks: bool) -> list[Record]:
+def tried(found: Sequence[Trial], fight: Fight, *, effect: float) -> list[Record]:
     """What came of the trials, as JSON: {"build", "remedy", "case", "device", "mode", "label", "ratio", "interval",
     "why"}, the ratio being that of the times with the remedy and without.
     """
@@ -76,7 +80,7 @@ def tried(found: Sequence[Trial], fight: Fight, *, effect: float, looks: bool) -
 
         def judge(records: Mapping[str, Record], trial: Trial = trial) -> list[Record]:
             compared = compare_records(
-                records[PLAIN], records[CURED], effect, studied=trial.studied, looks=looks
+                records[PLAIN], records[CURED], effect, studied=trial.studied, looks=True
             )  # everything but the remedy's variables has to be equal
             verdicts: list[Record] = compared["verdicts"]
             return verdicts

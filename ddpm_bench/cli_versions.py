@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 @click.option("--verify/--no-verify", default=True, help="Judge the DDPM under every build, too.")
 @click.option("--ledger/--no-ledger", default=True, help="Measure how accurate every build's operators are, too.")
 @click.option("--remedies/--no-remedies", default=True, help="Try what is known to help on builds that became slower.")
-@click.option("--pairs", type=click.IntRange(2), default=7, show_default=True, help="Workers of each build and case.")
-@click.option("--until-decided", is_flag=True, help="As many workers as it takes to decide each case, in their place.")
+@click.option(
+    "--pairs", type=click.IntRange(2), default=14, show_default=True, help="The most workers of each build and case."
+)
+@click.option("--until-decided", is_flag=True, help="The same as --pairs 27: few steps are still open then.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
 @click.option("--out", type=Folder, default=Path("versions"), help="Folder for versions.html, .md, .json and store.")
@@ -72,6 +74,7 @@ def versions(
     """
     from benchmarks import announce, announce_versions, report, versions_page, versions_text
     from benchmarks import versions as sweeping
+    from benchmarks.looks import LOOKS
     from benchmarks.measurement import BenchmarkError, write_record
 
     folder = output_folder(out)
@@ -80,7 +83,7 @@ def versions(
     if not picks:
         return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
     question = sweeping.Question(
-        picks, effect, None if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
+        picks, effect, LOOKS[-1] if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},
     )  # fmt: skip
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
@@ -151,7 +154,7 @@ def reproducing(
     """The command to give to somebody else; where they have the interpreters that were named is theirs to say."""
     own = [f"--python={text.partition('=')[0]}=PATH" for text in named]
     asked = [*releases, *own, *(["--only", only] if only else []), "--mode", mode, "--effect", f"{question.effect:g}"]
-    asked += ["--pairs", str(question.pairs)] if question.pairs else ["--until-decided"]
+    asked += ["--pairs", str(question.pairs)]
     asked += [] if layers else ["--no-layers"]
     asked += [] if question.verify else ["--no-verify"]
     asked += [] if question.changes else ["--no-ledger"]

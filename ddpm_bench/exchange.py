@@ -11,7 +11,7 @@ from typing import Any
 
 from mindspore import nn
 
-from ddpm_bench.group_norm import ComposedGroupNorm
+from ddpm_bench.group_norm import ComposedGroupNorm, Normalise
 from ddpm_bench.operators import Operators
 from ddpm_bench.unet_blocks import Nearest
 from ddpm_bench.upsampling import FoldedNearest
@@ -28,7 +28,14 @@ def exchanged(network: nn.Cell, ways: Operators) -> nn.Cell:
     """
     makes: dict[type[nn.Cell], Make] = {}
     if ways.norm:
-        makes[nn.GroupNorm] = ComposedGroupNorm.like
+        # Of the paper's net, each with one of its own, compiling a training step took 28 s, and with one for all 21.
+        shared: dict[tuple[int, float], Normalise] = {}
+
+        def composed(norm: nn.GroupNorm) -> nn.Cell:
+            key = (norm.num_groups, norm.eps)
+            return ComposedGroupNorm.like(norm, shared.setdefault(key, Normalise(*key)))
+
+        makes[nn.GroupNorm] = composed
     if ways.upsample:
         makes[Nearest] = FoldedNearest.like
 

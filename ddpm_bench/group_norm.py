@@ -27,19 +27,22 @@ from ddpm_bench.errors import ConfigError
 class ComposedGroupNorm(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
     """`nn.GroupNorm(groups, channels, eps)` for (B, C, H, W) float32, its parameters under the same names."""
 
-    def __init__(self, groups: int, channels: int, eps: float) -> None:
-        """Raises `ConfigError` if the groups do not divide the channels."""
+    def __init__(self, groups: int, channels: int, eps: float, normalise: Normalise | None = None) -> None:
+        """`normalise`: of the same groups and eps, to share, so that a network has it compiled once.
+
+        Raises `ConfigError` if the groups do not divide the channels.
+        """
         super().__init__()
         if groups < 1 or channels % groups:
             raise ConfigError(f"{channels} channels cannot be split into {groups} equal groups: choose a divisor")
         self.gamma = Parameter(Tensor(np.ones(channels, np.float32)), name="gamma")
         self.beta = Parameter(Tensor(np.zeros(channels, np.float32)), name="beta")
-        self.normalise = Normalise(groups, eps)
+        self.normalise = normalise or Normalise(groups, eps)
 
     @classmethod
-    def like(cls, norm: nn.GroupNorm) -> ComposedGroupNorm:
-        """One with the groups, channels and eps of `norm`, and parameters of its own."""
-        return cls(norm.num_groups, norm.num_channels, norm.eps)
+    def like(cls, norm: nn.GroupNorm, normalise: Normalise | None = None) -> ComposedGroupNorm:
+        """One with the groups, channels and eps of `norm`, and parameters of its own; `normalise` as above."""
+        return cls(norm.num_groups, norm.num_channels, norm.eps, normalise)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.normalise(x, self.gamma, self.beta)

@@ -78,6 +78,22 @@ class TimeEmbedding(nn.Cell):  # type: ignore[misc]  # MindSpore has no type inf
         return self.dense_2(ops.silu(self.dense_1(self.table(t))))
 
 
+class AddToChannels(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
+    """(B, C, H, W) and (B, C), added to every pixel: as a bias of B·C channels.
+
+    Adding (B, C, 1, 1) has the same bits and takes six times as long in PyNative mode on a CPU (MindSpore 2.10.0).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_bias = ops.BiasAdd()
+
+    def construct(self, h: Tensor, value: Tensor) -> Tensor:
+        batch, channels, height, width = h.shape
+        rows = h.reshape(1, batch * channels, height, width)
+        return self.add_bias(rows, value.reshape(batch * channels)).reshape(h.shape)
+
+
 class ResidualBlock(nn.Cell):  # type: ignore[misc]  # MindSpore has no type information
     """Two normalised convolutions beside a shortcut, the time step added between them."""
 
@@ -86,6 +102,7 @@ class ResidualBlock(nn.Cell):  # type: ignore[misc]  # MindSpore has no type inf
         self.norm_1 = norm(groups, in_channels)
         self.conv_1 = conv(in_channels, out_channels)
         self.time_proj = dense(time_channels, out_channels)
+        self.add_time = AddToChannels()
         self.norm_2 = norm(groups, out_channels)
         self.dropout = nn.Dropout(p=dropout)
         self.conv_2 = conv(out_channels, out_channels)
@@ -93,7 +110,7 @@ class ResidualBlock(nn.Cell):  # type: ignore[misc]  # MindSpore has no type inf
 
     def construct(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.conv_1(ops.silu(self.norm_1(x)))
-        h = h + self.time_proj(time).reshape(h.shape[0], h.shape[1], 1, 1)
+        h = self.add_time(h, self.time_proj(time))
         h = self.conv_2(self.dropout(ops.silu(self.norm_2(h))))
         return self.shortcut(x) + h
 

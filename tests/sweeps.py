@@ -93,6 +93,8 @@ def sweep(
             return cured(bout, arms)
         if "closer" in bout.about:
             return measured_again(bout, arms, closer or {})
+        if "rows" in bout.about:
+            return {}
         for label, record in arms.items():
             for row in record["measurements"]:
                 cell = (row["case"], "CPU", row["params"]["mode"])

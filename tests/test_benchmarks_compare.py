@@ -240,17 +240,28 @@ def test_enough_pairs_are_judged_by_signed_ranks_and_fewer_by_student() -> None:
 
 
 def test_running_comparison_says_nothing_before_ranks_can_speak() -> None:
-    arms = [turns([[factor] * 3] * 6) for factor in (1.0, 2.0)]
+    arms = [turns([[factor] * 3] * 6) for factor in (1.0, 1.9)]
     for old, new in arms:
         verdict = only_verdict(compare_records(old, new, looks=True))
         assert (verdict["label"], verdict["processes_needed"]) == ("inconclusive", 7)
         assert "7 of each are the least" in verdict["why"]
 
 
+def test_running_comparison_calls_a_gross_change_by_its_name_after_three_pairs() -> None:
+    factors = [[math.exp(0.05 * z)] * 3 for z in np.random.default_rng(3).standard_normal(3)]
+    for factor, label in ((30.0, "slower"), (1 / 30.0, "faster")):
+        verdict = only_verdict(compare_records(*turns([[factor * one for one in row] for row in factors]), looks=True))
+        assert (verdict["label"], verdict["interval_by"]) == (label, "Student's t")
+    two = turns([[30.0] * 3] * 2)
+    assert only_verdict(compare_records(*two, looks=True))["label"] == "inconclusive"
+    lucky = turns([[30.0] * 3, [30.0] * 3, [1.9] * 3])
+    assert only_verdict(compare_records(*lucky, looks=True))["label"] == "inconclusive"
+
+
 def test_running_comparison_is_judged_at_the_level_of_its_look() -> None:
     arms = turns([[1.05 + 0.001 * i] * 3 for i in range(8)])
     verdict = only_verdict(compare_records(*arms, looks=True))
-    assert (verdict["label"], verdict["alpha"]) == ("slower", pytest.approx(0.8 * ALPHA))
+    assert (verdict["label"], verdict["alpha"]) == ("slower", pytest.approx(0.799 * ALPHA))
     assert "98.4 %" in verdict["why"]
 
 

@@ -225,6 +225,23 @@ def test_arms_of_about_one_speed_time_equally_many_rounds_and_much_faster_ones_m
     assert count_rounds({"old": 0.001, "new": 0.05}) == {"old": 80, "new": 80}  # 160 would be above the most
 
 
+def test_rounds_take_a_share_of_what_getting_ready_took_where_that_was_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    arms = (OLD, NEW, Arm("third"))
+    whole = Bout(arms, ((case(), "graph"),), most_pairs=1)
+    assert whole.timed(case(), 6.0) == pairs.TIMED_SECONDS
+    assert whole.timed(case(), 120.0) == pytest.approx(20.0)
+    assert whole.timed(dataclasses.replace(case(), small=True), 120.0) == pairs.SMALL_SECONDS
+
+
+def test_arms_of_about_one_speed_have_equally_many_rounds_beside_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, 58 ms a call would have 64 and 66 ms 32, the powers of two times 4 that fit into 4 s."""
+    monkeypatch.undo()
+    assert count_rounds({"a": 0.058, "slow": 1.8, "b": 0.066}) == {"a": 32, "slow": 4, "b": 32}
+    assert count_rounds({"slow": 3.2, "a": 0.12, "b": 0.15, "c": 0.13}) == {"slow": 2, "a": 16, "b": 16, "c": 16}
+    assert count_rounds({"a": 0.030, "slow": 4.0, "b": 0.048}) == {"a": 64, "slow": 2, "b": 64}
+
+
 def test_much_faster_arm_has_several_rounds_a_turn_and_is_compared() -> None:
     slower = Arm("new", planted=4.0)
     records = fight(Bout((OLD, slower), ((case(sleep=0.01), "graph"),), most_pairs=2), reference="json:loads")

@@ -26,8 +26,9 @@ class Pair:
         rounds: tuple[int, int] = (4, 4),
         seconds: float = 5.0,
         holds: dict[str, Hold] | None = None,
+        ready: list[float] | None = None,
     ) -> None:
-        counts = dict(zip(("old", "new"), rounds, strict=True))
+        counts = dict(zip(("new", "old"), rounds[::-1], strict=True))  # who begins is not said by these
         self.ends: list[socket.socket] = []
         lines = {}
         threads = []
@@ -38,9 +39,13 @@ class Pair:
             threads.append(threading.Thread(target=self._run, args=(name, act, theirs.detach()), daemon=True))
         for thread in threads:
             thread.start()
-        self.reason = conduct(
-            lines, cases, rounds=lambda *_: counts, deadline=time.perf_counter() + seconds, holds=holds
-        )
+
+        def counted(_: str, __: object, seconds: float) -> dict[str, int]:
+            if ready is not None:
+                ready.append(seconds)
+            return counts
+
+        self.reason = conduct(lines, cases, rounds=counted, deadline=time.perf_counter() + seconds, holds=holds)
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive(), "a worker waits for ever"
@@ -176,6 +181,20 @@ def test_all_time_the_number_of_rounds_that_the_clock_names() -> None:
     both = Good()
     Pair(both, both, rounds=(6, 6))
     assert both.log.count("old round") == both.log.count("new round") == 6
+
+
+def test_clock_is_told_how_long_getting_ready_took() -> None:
+    """Of each case its own: starting and compiling, not what the cases before it took."""
+    told: list[float] = []
+
+    class Slow(Good):
+        def work(self, name: str, what: str) -> None:
+            time.sleep(0.1 if what == "first" else 0.05)
+            super().work(name, what)
+
+    Pair(Slow("a", "b"), Slow("a", "b"), cases=("a", "b"), ready=told)
+    assert len(told) == 2
+    assert all(0.2 < seconds < 0.35 for seconds in told)
 
 
 def test_arm_with_more_rounds_has_several_in_a_turn() -> None:

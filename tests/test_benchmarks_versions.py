@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -182,18 +183,39 @@ def test_layers_that_were_timed_divide_each_step_and_the_record_is_json(tmp_path
     assert "attribution" not in sweeps.sweep(sweeps.steady())
 
 
-def test_undecided_steps_get_more_pairs_and_decided_ones_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+def test_first_rows_are_of_all_builds_and_more_of_those_with_open_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], int]] = []
 
-    def fight(bout: Any, *, undecided: Any, **_: Any) -> dict[str, Any]:
-        arms = {arm.label: record(arm.label, SECONDS[arm.label]) for arm in bout.arms}
-        asked.append(undecided(arms, (CASE.id, "CPU", "graph")))
-        return arms
+    def fight(bout: Any, **_: Any) -> dict[str, Any]:
+        asked.append(([arm.label for arm in bout.arms], bout.most_pairs))
+        return {
+            arm.label: {**whole, "measurements": whole["measurements"][: bout.most_pairs]}
+            for arm, whole in ((arm, record(arm.label, SECONDS[arm.label])) for arm in bout.arms)
+        }
 
     monkeypatch.setattr(duel, "fight", fight)
-    question = Question(((CASE, "graph"),), pairs=None, verify=False)
-    versions.sweep([build("2.7.0"), build("2.9.0")], question, reference="m:f")
-    assert asked == [False]
+    found = versions.sweep([build(label) for label in SECONDS], QUESTION, reference="m:f")
+    assert asked == [(list(SECONDS), 3), (["2.7.0", "2.8.0"], 5)]
+    assert [v["label"] for v in found["verdicts"]] == ["equivalent", "slower"]
+    assert [len(arm["measurements"]) for arm in found["arms"].values()] == [8, 8, 3]
+
+
+@pytest.mark.parametrize("budget", [None, 90.0])
+def test_budget_is_for_all_rows_together(budget: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[float | None] = []
+
+    def fight(bout: Any, **_: Any) -> dict[str, Any]:
+        budgets.append(bout.budget)
+        time.sleep(0.6)
+        return {
+            arm.label: {**whole, "measurements": whole["measurements"][: bout.most_pairs]}
+            for arm, whole in ((arm, record(arm.label, SECONDS[arm.label])) for arm in bout.arms)
+        }
+
+    monkeypatch.setattr(duel, "fight", fight)
+    question = Question(((CASE, "graph"),), pairs=8, budget=budget, verify=False)
+    versions.sweep([build("2.7.0"), build("2.8.0")], question, reference="m:f")
+    assert budgets == [budget, budget and 89]
 
 
 def test_what_a_step_did_to_the_numbers_is_said_and_counts(bouts: list[Any]) -> None:

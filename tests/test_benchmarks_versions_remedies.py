@@ -12,6 +12,7 @@ from benchmarks import versions_page, versions_text
 from benchmarks.arms import Arm
 from benchmarks.cases import select
 from benchmarks.duel import Bout
+from benchmarks.looks import EARLY, LOOKS
 from benchmarks.versions_remedies import trials
 
 CAP = {"ONEDNN_MAX_CPU_ISA=AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
@@ -28,17 +29,17 @@ def bout(*labels: str) -> Bout:
 
 
 def test_only_builds_that_became_slower_are_tried_in_the_case_they_lost_most_in(eventful: dict[str, Any]) -> None:
-    found = trials(eventful, bout(*eventful["arms"]), CAP)
+    found = trials(eventful, bout(*eventful["arms"]), CAP, 14)
     assert [trial.build for trial in found] == ["2.9.0", "nightly-of-today-and-more"]
     slower = [v for v in eventful["verdicts"] if v["new"] == "2.9.0" and v["label"] == "slower"]
     worst = max(slower, key=lambda verdict: float(verdict["ratio"]))
     ((case, mode),) = found[0].bout.picks
     assert (case.id, mode) == (worst["case"], worst["params"]["mode"])
-    assert trials(sweeps.sweep(sweeps.steady()), bout("2.9.0", "2.10.0"), CAP) == []
+    assert trials(sweeps.sweep(sweeps.steady()), bout("2.9.0", "2.10.0"), CAP, 14) == []
 
 
 def test_arms_differ_in_the_remedy_alone(eventful: dict[str, Any]) -> None:
-    trial = trials(eventful, bout(*eventful["arms"]), CAP)[0]
+    trial = trials(eventful, bout(*eventful["arms"]), CAP, 14)[0]
     plain, cured = trial.bout.arms
     assert (plain.python, plain.code, plain.tuning) == (cured.python, cured.code, cured.tuning)
     assert dict(cured.variables) == {**plain.variables, "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -46,9 +47,16 @@ def test_arms_differ_in_the_remedy_alone(eventful: dict[str, Any]) -> None:
 
 
 def test_each_trial_is_a_session_of_its_own_in_the_store(eventful: dict[str, Any]) -> None:
-    found = trials(eventful, bout(*eventful["arms"]), CAP)
+    found = trials(eventful, bout(*eventful["arms"]), CAP, 14)
     plans = [str(trial.bout.plan) for trial in found]
     assert len(set(plans)) == len(plans)
+
+
+def test_a_trial_ends_when_it_is_decided(eventful: dict[str, Any]) -> None:
+    """A remedy of a gross step is known to help after three pairs: each takes as long as the step is large."""
+    (asked, *_) = trials(eventful, bout(*eventful["arms"]), CAP, 14)
+    assert (asked.bout.looks[0], asked.bout.most_pairs) == (EARLY, 14)
+    assert set(LOOKS) <= set(asked.bout.looks)
 
 
 def test_effect_is_told_on_the_page_and_in_the_text(eventful: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sweeps
 
-from benchmarks import builds, estimate, intervals, versions
+from benchmarks import builds, looks, versions
 from benchmarks.builds import Build
 from ddpm_bench import cli_versions
 from ddpm_bench.cli import run_command
@@ -103,13 +103,12 @@ def test_store_can_be_elsewhere_and_begun_anew(asked: list[Any]) -> None:
     assert (keeping.store, keeping.again, question.budget) == (Path("kept"), True, 60)
 
 
-def test_rows_of_workers_are_the_fewest_that_decide_unless_more_are_asked_for(asked: list[Any]) -> None:
+def test_rows_of_workers_are_those_of_two_looks_unless_more_are_asked_for(asked: list[Any]) -> None:
     run_command(["versions", "2.9.0", "2.10.0"])
     run_command(["versions", "2.9.0", "2.10.0", "--until-decided"])
-    assert [question.pairs for _, question, _ in asked] == [versions.PAIRS, None]
-    assert intervals.enough(estimate.ALPHA) == versions.PAIRS
+    assert [question.pairs for _, question, _ in asked] == [versions.PAIRS, looks.LOOKS[-1]] == [14, 27]
     record = json.loads(Path("versions/versions.json").read_text())
-    assert "--until-decided" in record["command"]
+    assert "--pairs 27" in record["command"]
 
 
 def test_build_machines_get_junit_and_annotations(
