@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import intervals
+from benchmarks.compare import side_by_side
 from benchmarks.estimate import ALPHA
-from benchmarks.measurement import Record, measurements
+from benchmarks.measurement import Measurement, Record, measurements
 
 Cell = tuple[str, str, str, str]
 """Case, device, mode, tuning."""
@@ -95,13 +96,13 @@ def attribute(
     Layers that one build has and the other has not count as 0 s there: a build may fuse them. The layers are those of
     the `closer` records of both builds, if there are any, else those that were timed beside the whole cases.
     """
-    whole = [_seconds(record) for record in (old, new)]
+    whole = _seconds(old, new)
     layers = [_layers(record) for record in closer or (old, new)]
     found = []
     for cell in cells:
         parts = _parts(layers[0].get(cell, {}), layers[1].get(cell, {}))
-        if cell in whole[0] and cell in whole[1] and (parts or kernels.get(cell)):
-            found.append(Attribution(cell, whole[0][cell], whole[1][cell], parts, largest(kernels.get(cell, ()))))
+        if cell in whole and (parts or kernels.get(cell)):
+            found.append(Attribution(cell, *whole[cell], parts, largest(kernels.get(cell, ()))))
     return found
 
 
@@ -144,13 +145,20 @@ def _interval(old: Layers, new: Layers, kind: str, alpha: float) -> tuple[float,
     return (float(np.exp(found.low)), float(np.exp(found.high)))
 
 
-def _seconds(record: Record) -> dict[Cell, float]:
-    """The whole call of each cell: the median over its processes' values."""
-    values: dict[Cell, list[float]] = {}
-    for row in measurements(record):
-        if row.invalid is None:
-            values.setdefault(row.cell, []).append(row.value)
-    return {cell: statistics.median(found) for cell, found in values.items()}
+def _seconds(old: Record, new: Record) -> dict[Cell, tuple[float, float]]:
+    """The whole call of each cell in both builds: the medians over processes that ran side by side."""
+    builds: list[dict[Cell, list[Measurement]]] = [{}, {}]
+    for rows, record in zip(builds, (old, new), strict=True):
+        for row in measurements(record):
+            if row.invalid is None:
+                rows.setdefault(row.cell, []).append(row)
+    found = {}
+    for cell in (cell for cell in builds[0] if cell in builds[1]):
+        pairs = side_by_side(builds[0][cell], builds[1][cell])
+        if all(pairs):
+            before, after = (statistics.median(row.value for row in rows) for rows in pairs)
+            found[cell] = (before, after)
+    return found
 
 
 def _layers(record: Record) -> Mapping[Cell, Layers]:

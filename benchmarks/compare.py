@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,8 @@ class Verdict:
     why: str
     params: dict[str, Any]
     """device, mode and tuning"""
+    seconds: tuple[float, float] | None = None
+    """of a call of the old and of the new arm, the median over processes; shown, and not what is compared"""
     method: str | None = None
     """"paired" or "independent\""""
     interval_by: str | None = None
@@ -103,12 +106,13 @@ def judge(estimate: Estimate, effect: float) -> str:
 
 
 def compare_records(
-    old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS, looks: bool = False
+    old: Record, new: Record, effect: float = 0.03, *, studied: Iterable[str] = CODE_KEYS, most: int | None = None
 ) -> Record:
     """The comparison of two bench records as a record of kind "compare", one verdict a cell of either.
 
-    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ. With
-    `looks` the comparison may still be running, or was ended when it was decided (`looks.py`).
+    `effect` is the slowdown worth knowing, as a fraction; `studied` are the environment's keys that may differ. `most`:
+    the comparison may still be running, or was ended when it was decided, after so many pairs at the latest
+    (`looks.py`); None for one whose pairs were counted beforehand.
     Raises `BenchmarkError` for an impossible effect or for something that is not a bench record.
     """
     if not 0 < effect < 1:
@@ -120,7 +124,7 @@ def compare_records(
     arms = [_by_cell(measurements(record)) for record in (old, new)]
     cells = list(dict.fromkeys([*arms[0], *arms[1]]))
     verdicts = [
-        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired, looks) for cell in cells
+        _verdict(cell, arms[0].get(cell, []), arms[1].get(cell, []), effect, differing, paired, most) for cell in cells
     ]
     return {
         "schema": SCHEMA,
@@ -162,29 +166,33 @@ def _verdict(
     effect: float,
     differing: Sequence[str],
     paired: bool,
-    looks: bool,
+    most: int | None,
 ) -> Verdict:
     params = dict(zip(("device", "mode", "tuning"), cell[1:], strict=True))
+    if paired and old and new:
+        old, new = side_by_side(old, new)
     refusal = _refusal(old, new, differing, paired=paired)
     if refusal:
         return Verdict(cell[0], "incomparable", None, None, refusal, params)
-    if paired:
-        return judge_pairs(cell[0], params, _pairs(old, new), effect, looks=looks)
     arms = [[row.value for row in arm] for arm in (old, new)]
-    if min(map(len, arms)) < 2:
-        return _too_few(cell[0], params, (len(arms[0]), len(arms[1])))
-    return _judged(cell[0], params, independent_estimate(*arms), effect)
+    if paired:
+        verdict = judge_pairs(cell[0], params, list(zip(old, new, strict=True)), effect, most=most)
+    elif min(map(len, arms)) < 2:
+        verdict = _too_few(cell[0], params, (len(arms[0]), len(arms[1])))
+    else:
+        verdict = _judged(cell[0], params, independent_estimate(*arms), effect)
+    return dataclasses.replace(verdict, seconds=(statistics.median(arms[0]), statistics.median(arms[1])))
 
 
 def judge_pairs(
-    case: str, params: dict[str, Any], found: Sequence[contamination.Pair], effect: float, *, looks: bool
+    case: str, params: dict[str, Any], found: Sequence[contamination.Pair], effect: float, *, most: int | None
 ) -> Verdict:
     """What may be said of a cell from the pairs `found`, of which those that the machine spoilt are left out."""
     pairs = contamination.sort(found)
     count = len(pairs.kept)
-    alpha = level(count + len(pairs.dropped), ALPHA) if looks else ALPHA
-    least = few.enough(alpha) if looks else 2
-    if count >= least or (looks and _gross(pairs.kept)):
+    alpha = level(count + len(pairs.dropped), ALPHA, most) if most else ALPHA
+    least = few.enough(alpha) if most else 2
+    if count >= least or (most and _gross(pairs.kept)):
         together = all(row.interleaved for pair in pairs.kept for row in pair)
         ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
         estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
@@ -213,7 +221,9 @@ def _too_few(case: str, params: dict[str, Any], sizes: tuple[int, int], least: i
 def _refusal(
     old: Sequence[Measurement], new: Sequence[Measurement], differing: Sequence[str], *, paired: bool
 ) -> str | None:
-    """Why two arms cannot be compared, or None."""
+    """Why two arms cannot be compared, or None; of pairs, the rows that were side by side."""
+    if paired and not old and not new:
+        return "no process of one ran beside one of the other"
     if not old or not new:
         return f"only the {'new' if new else 'old'} record has this cell"
     if differing:
@@ -232,11 +242,11 @@ def _meaning(row: Measurement) -> dict[str, object]:
     return {**row.params, "work": row.work, "unit": row.unit, "flops": row.flops}
 
 
-def _pairs(old: Sequence[Measurement], new: Sequence[Measurement]) -> list[contamination.Pair]:
-    """The processes that both arms have, by number."""
+def side_by_side(old: Sequence[Measurement], new: Sequence[Measurement]) -> tuple[list[Measurement], list[Measurement]]:
+    """The rows of one cell, of the processes that both arms have, in the order of their numbers."""
     by_process = [{row.process: row for row in arm} for arm in (old, new)]
     common = sorted(by_process[0].keys() & by_process[1].keys())
-    return [(by_process[0][i], by_process[1][i]) for i in common]
+    return [by_process[0][i] for i in common], [by_process[1][i] for i in common]
 
 
 def _judged(case: str, params: dict[str, Any], estimate: Estimate, effect: float) -> Verdict:

@@ -15,8 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import compiled, environment, pairs
@@ -31,6 +32,8 @@ from benchmarks.worker import Answer, Job, worker_variables
 
 Cell = tuple[str, str, str]
 """Case, device, mode."""
+
+Each = TypeVar("Each")
 
 Group = dict[Cell, Case]
 """Cells of one mode that share the workers of a pair."""
@@ -65,6 +68,8 @@ class Bout:
     """numbers of pairs after which a cell may be found decided"""
     budget: float | None = None
     """seconds for all; None for as long as it takes"""
+    expected: float = 0.0
+    """seconds of a pair, before the first one says"""
     timeout: float = WORKER_SECONDS
     small_pairs: int | None = None
     """of small cases, where they only explain others; None for as many as of all"""
@@ -203,8 +208,8 @@ class _Session:
 
     def _too_little_time(self, cell: Cell) -> str:
         return (
-            f"{cell[0]} in {cell[2]} mode on {cell[1]} ended after {self.done.get(cell, 0)} pairs, "
-            f"because the budget of {self.bout.budget:g} s was used up"
+            f"{cell[0]} in {cell[2]} mode on {cell[1]} ended after {self.done.get(cell, 0)} of {self._most(cell)} "
+            "pairs, because the budget was used up"
         )
 
     def records(self) -> dict[str, Record]:
@@ -237,7 +242,8 @@ class _Session:
 
     def _cost(self, cells: Group) -> float:
         """Seconds of the last pair that the `cells` were in; before there was one, of the longest so far."""
-        return max((self.cost[cell] for cell in cells if cell in self.cost), default=max(self.cost.values(), default=0))
+        longest = max(self.cost.values(), default=self.bout.expected)
+        return max((self.cost[cell] for cell in cells if cell in self.cost), default=longest)
 
     def _closed(self, cell: Cell) -> bool:
         pairs = self.done[cell]
@@ -269,7 +275,7 @@ class _Session:
         states = [graphs.state(job) for job in jobs] if graphs else []
         ready = [self._keeping(graphs, job) for job in jobs] if graphs else jobs
         answers = run_pair(
-            ready if process % 2 == 0 else ready[::-1],
+            _turned(ready, process),
             self.variables,
             reference=self.reference,
             timeout=self._allowed(),
@@ -277,7 +283,7 @@ class _Session:
             rounds=rounds,
             on_heartbeat=report,
         )
-        found = answers if process % 2 == 0 else answers[::-1]
+        found = [answers[i] for i in np.argsort(_turned(range(len(jobs)), process))]
         for cell in cells:
             self.cost[cell] = time.perf_counter() - began
         if self._again(first, jobs, found):
@@ -355,6 +361,13 @@ class _Session:
         if self.bout.budget is None:
             return whole
         return min(whole, max(0.0, self.bout.budget - (time.perf_counter() - self.started)))
+
+
+def _turned(jobs: Sequence[Each], process: int) -> list[Each]:
+    """The arms' order in a pair: there and back, and then begun one further."""
+    first = process // 2 % len(jobs)
+    turned = [*jobs[first:], *jobs[:first]]
+    return turned if process % 2 == 0 else turned[::-1]
 
 
 def _counted(rows: Mapping[str, Sequence[Measurement]]) -> dict[Cell, Mapping[str, int]]:

@@ -15,7 +15,10 @@ Before that nothing is said, with one exception. Two builds of which one takes t
 and theirs are the dear ones. So from `EARLY` pairs on a change is one if every pair lies beyond a factor of two,
 `GROSS`, on the same side. Noise of whatever law with mean 0 and standard deviation σ takes one pair there with
 probability σ²/(σ² + log² 2) at most (Cantelli 1928), so all three with 1e-5 at σ = 10 %, twice what pairs whose calls
-took turns were seen to vary by. That is a thousandth of α, and the first look's share is smaller by so much.
+took turns were seen to vary by, if pairs are independent of each other. That is a thousandth of α, and the first
+look's share is smaller by so much.
+
+Who ends a comparison after fewer pairs has the shares of all later looks for the last one (`schedule`).
 """
 
 from __future__ import annotations
@@ -37,10 +40,17 @@ GROSS = math.log(2)
 """The size of a gross change, as a log-ratio."""
 
 
-def level(pairs: int, alpha: float) -> float:
+def schedule(most: int) -> dict[int, float]:
+    """The looks of a comparison that ends after `most` pairs, up to the last of `LOOKS`, with their shares of α."""
+    before = {look: share for look, share in SPENDING.items() if look < most}
+    return {**before, most: 1 - EARLY_SPENDING - sum(before.values())}
+
+
+def level(pairs: int, alpha: float, most: int = LOOKS[-1]) -> float:
     """The error rate of each one-sided statement at the look after `pairs` pairs, of `alpha` over all looks.
 
-    Between two looks, where somebody ended the comparison, the level is that of the look it was on its way to; after
-    the last one, that of the last.
+    The comparison ends after `most`. Between two looks, where somebody ended it, the level is that of the look it was
+    on its way to; after the last one, that of the last.
     """
-    return alpha * next((share for look, share in SPENDING.items() if pairs <= look), SPENDING[LOOKS[-1]])
+    shares = schedule(most)
+    return alpha * next((share for look, share in shares.items() if pairs <= look), shares[most])

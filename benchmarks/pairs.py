@@ -40,7 +40,7 @@ FEWEST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 2, 12, 120
 has its mean within them."""
 
 ALIKE = 1.5
-"""Times that are no further apart than by this factor are those of arms of about one speed."""
+"""Arms of about one speed are those whose times, in order, are no further apart from each to the next than so."""
 
 
 def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> dict[str, int]:
@@ -63,10 +63,10 @@ def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> 
 def _alike(calls: Mapping[str, float]) -> dict[str, float]:
     """The seconds of each arm's call; of those of about one speed, the slowest one's for all of them."""
     found: dict[str, float] = {}
-    slowest = math.inf
+    slowest = before = math.inf
     for arm, each in sorted(calls.items(), key=lambda call: -call[1]):
-        slowest = each if slowest > ALIKE * each else slowest
-        found[arm] = slowest
+        slowest = each if before > ALIKE * each else slowest
+        found[arm], before = slowest, each
     return found
 
 

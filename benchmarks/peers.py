@@ -86,16 +86,14 @@ def theirs(case: Case) -> Case:
     return replace(case, make=f"{MODULE}:{case.maker}")
 
 
-def compared(records: Mapping[str, Record], effect: float, *, looks: bool) -> Record:
+def compared(records: Mapping[str, Record], effect: float, *, most: int | None) -> Record:
     """One compare record: MindSpore against each peer, whose name is "against" in each verdict's params.
 
-    `looks` as in `compare_records`. Raises `BenchmarkError` where nothing of a peer was measured.
+    `most` as in `compare_records`. Raises `BenchmarkError` where nothing of a peer was measured.
     """
     ours = records[OURS]
     found = {
-        name: compare_records(records[name], ours, effect, looks=looks)
-        for name in PEERS
-        if records[name]["measurements"]
+        name: compare_records(records[name], ours, effect, most=most) for name in PEERS if records[name]["measurements"]
     }
     if not found:
         raise BenchmarkError("no peer was measured: give a larger --budget")

@@ -92,7 +92,7 @@ def _trial(question: Question, reference: str, planted: float, *, disturbed: boo
     bout = duel.Bout(arms, ((question.case, question.mode),), most_pairs=LOOKS[-1], looks=LOOKS)
 
     def verdict(records: Mapping[str, Record]) -> dict[str, Any]:
-        compared = compare_records(records["old"], records["new"], question.effect, studied=STUDIED, looks=True)
+        compared = compare_records(records["old"], records["new"], question.effect, studied=STUDIED, most=LOOKS[-1])
         found: dict[str, Any] = compared["verdicts"][0]
         return found
 

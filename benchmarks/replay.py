@@ -280,7 +280,7 @@ def _label_of_pairs(pairs: Sequence[Pair], effect: float) -> str:
 def _label_at_look(pairs: Sequence[Pair], effect: float) -> str:
     if any(map(_refused, pairs)):
         return "incomparable"  # as `compare_records` has it, which ends a comparison
-    return judge_pairs("", {}, pairs, effect, looks=True).label
+    return judge_pairs("", {}, pairs, effect, most=LOOKS[-1]).label
 
 
 def _rates_of_processes(records: Sequence[Record], effect: float, resamples: int, seed: int) -> Record:

@@ -44,7 +44,7 @@ def find(directory: Path, plan: Record, labels: Sequence[str]) -> Earlier | None
     stored = [record for record in history.read(directory).records if record.get("plan") == plan]
     if not stored:
         return None
-    last = max(stored, key=lambda record: str(record["created"]))
+    last = max(reversed(stored), key=lambda record: str(record["created"]))  # of one second, what was appended last
     ours = [record for record in stored if record["session"] == last["session"]]
     found: dict[str, list[Measurement]] = {label: [] for label in labels}
     environments: dict[str, Mapping[str, Any]] = {}

@@ -30,6 +30,17 @@ def choose(
     return _once((*chosen, *wanted(chosen))) if layers else chosen
 
 
+def unmatched(pattern: str | None, dtypes: Sequence[str] = ()) -> str | None:
+    """The first word of a pattern that no case matches, whatever the others do; None if there is none."""
+    words = (pattern or "").split()
+    among = [peers.WORD] if peers.asked(pattern) else []
+
+    def found(word: str) -> bool:
+        return bool(choose(" ".join((*among, word)), dtypes=dtypes))
+
+    return next((word for word in words if word not in among and not found(word)), None)
+
+
 def _once(cases: Iterable[Case]) -> tuple[Case, ...]:
     return tuple({case.id: case for case in cases}.values())
 

@@ -99,9 +99,10 @@ def verdicts(record: Record) -> list[str]:
 
 
 def _verdict(verdict: Record) -> str:
+    times = "" if not verdict.get("seconds") else f"{' → '.join(map(seconds, verdict['seconds']))}, "
     ratio = "" if verdict["ratio"] is None else f"{verdict['ratio']:.4f}, "
     where = ", ".join(verdict["params"].values())
-    return f"{verdict['label']:13} {verdict['case']} ({where}): {ratio}{verdict['why']}"
+    return f"{verdict['label']:13} {verdict['case']} ({where}): {times}{ratio}{verdict['why']}"
 
 
 def listing(cases: Sequence[Case]) -> str:

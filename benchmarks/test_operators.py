@@ -187,7 +187,12 @@ def add(o: Operator, random: np.random.Generator) -> Made:
 
 def add_time(o: Operator, random: np.random.Generator) -> Made:
     """The time step's share, the same at every pixel."""
-    return Made(_add, (_images(o, random), _drawn(random, o.batch, o.in_channels, 1, 1)), operator_truth.add)
+    share = _drawn(random, o.batch, o.in_channels)
+    return Made(
+        unet_blocks.AddToChannels(),
+        (_images(o, random), share),
+        lambda x, value: operator_truth.add(x, value[:, :, np.newaxis, np.newaxis]),
+    )
 
 
 def concat(o: Operator, random: np.random.Generator) -> Made:

@@ -1,9 +1,9 @@
 """The same cases under several MindSpore builds: measured by turns in one session, judged from each to the next.
 
-Every pair of workers becomes a row of them, one for each build, whose rounds take turns; so any two builds can be
-compared pair by pair, whatever the machine did meanwhile. What is asked is which *step* from one build to the next made
-a case slower or faster, and whether the newest build is worse than the one before it. After the first rows of all
-builds those whose steps are decided get no more (`versions_rows.py`).
+Every pair of workers becomes a row of them, one for each build, whose rounds take turns; so builds can be compared
+pair by pair, whatever the machine did meanwhile. What is asked is which *step* from one build to the next made a case
+slower or faster, and whether the newest build is worse than the one before it. After the first rows of all builds those
+whose steps are decided get no more (`versions_rows.py`).
 
 The record, as JSON:
 
@@ -60,7 +60,8 @@ from benchmarks.looks import EARLY, LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Record, measurements
 from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
-from benchmarks.versions_remedies import Judge, Remedies
+from benchmarks.versions_remedies import Remedies
+from benchmarks.versions_rows import Judge
 from benchmarks.versions_words import NAMED, cell_of, headline, named_steps, newest, operators, unusable
 
 TUNING = "no remedies"
@@ -72,8 +73,9 @@ STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
 
 
-PAIRS = LOOKS[1]
-"""The most rows of workers unless told otherwise: more decide more, and half a dozen builds take long."""
+PAIRS = LOOKS[0]
+"""The most rows of workers unless told otherwise: more decide more, and half a dozen builds take long. Who wants them
+asks again with more, and the rows that there are count."""
 
 OPERATOR_PAIRS = 1
 """Rows of workers for single operators beside whole cases: what they compute is compared, how fast they are is not
@@ -122,8 +124,7 @@ def sweep(
 ) -> Record:
     """The record of all `builds`, the oldest first. Those that do not work are rows with their reason.
 
-    Raises `BenchmarkError` unless two builds work, and when
-    what is `keeping` it cannot be read or written.
+    Raises `BenchmarkError` unless two builds work, and when the store of `keeping` cannot be read or written.
     """
     usable = [build for build in builds if build.reason is None and build.python is not None]
     if len(usable) < 2:
@@ -132,58 +133,78 @@ def sweep(
             f"{len(usable)} of {len(builds)} builds can be used, and a comparison needs two: {reasons}"
         )
     held = {build.label: contents(Path(str(build.python))) for build in usable}
-    bout, began = _bout(usable, held, question), time.perf_counter()
+    bout = _bout(usable, held, question)
+    ends = None if question.budget is None else time.perf_counter() + question.budget
+
+    def fight(trial: duel.Bout, judge: Judge = lambda _: []) -> Mapping[str, Record]:
+        asked = dataclasses.replace(trial, budget=None if ends is None else ends - time.perf_counter())
+        return _measured(asked, judge, reference, keeping, on_progress)[0]
+
     with versions_store.claimed(keeping.store) if keeping.store else contextlib.nullcontext():
         judge = partial(_verdicts, question=question)
         first, outputs = _measured(bout, judge, reference, keeping, on_progress)
-
-        def fight(trial: duel.Bout, judge: Judge = lambda _: []) -> Mapping[str, Record]:
-            return _measured(trial, judge, reference, keeping, on_progress)[0]
-
-        left = question.budget and question.budget - (time.perf_counter() - began)
-        records = versions_rows.filled(
-            first, dataclasses.replace(bout, budget=left), question.pairs, judge, fight, keeping.tell
-        )
+        records = versions_rows.filled(first, bout, question.pairs, judge, fight, keeping.tell, ends)
         said = versions_kernels.asked(
             bout.arms, question.picks, device=bout.device, store=keeping.store, session=outputs.session,
             tell=keeping.tell,
         )  # fmt: skip
-        found: Record = {
-            "schema": SCHEMA,
-            "kind": "versions",
-            "created": next(iter(records.values()))["created"],
-            "session": outputs.session,
-            "environment": environment.collect(),
-            "effect": question.effect,
-            "builds": [
-                {"label": b.label, "mindspore": b.mindspore, "reason": b.reason,
-                 "libraries": held[b.label].libraries if b.label in held else {}}
-                for b in builds
-            ],
-            "arms": records,
-            "verdicts": _verdicts(records, question),
-            "numbers": _numbers(records, outputs),
-            "kernels": versions_kernels.as_record(said),
-            "notes": [*next(iter(records.values()))["notes"], *versions_store.elsewhere(keeping.store, bout.plan)],
-        }  # fmt: skip
-        closer = versions_layers.measured(versions_layers.unexplained(found, bout, said), fight)
+        found = {**_found(builds, held, question, records, outputs), "kernels": versions_kernels.as_record(said)}
+        found["notes"] += versions_store.elsewhere(keeping.store, bout.plan)
+        closer = versions_layers.unexplained(found, bout, said)
         trials = versions_remedies.trials(found, bout, question.remedies, question.pairs)
-        if trials:
-            found["remedies"] = versions_remedies.tried(trials, fight, effect=question.effect)
-        if question.verify:
-            modes = {mode for _, mode in question.picks}
-            found["gates"] = versions_gate.gates(
-                bout.arms, mode="both" if len(modes) > 1 else modes.pop(), store=keeping.store,
-                session=outputs.session, tell=keeping.tell,
-            )  # fmt: skip
-        if question.changes:
-            found["ledgers"] = versions_ledger.ledgers(
-                bout.arms, question.changes, device=bout.device, store=keeping.store, session=outputs.session,
-                tell=keeping.tell,
-            )  # fmt: skip
-    divided = _attributions(records, found, said, closer)
+        if ends is not None and time.perf_counter() > ends and (closer or trials):
+            found["notes"].append("the budget was used up before steps were looked into more closely")
+            closer, trials = [], []
+        measured = versions_layers.measured(closer, fight)
+        remedies = versions_remedies.tried(trials, fight, effect=question.effect)
+        found |= {"remedies": remedies} if remedies else {}
+        found |= _judged(bout, question, keeping, outputs.session)
+    divided = _attributions(records, found, said, measured)
     found |= {"attribution": divided} if divided else {}
     return {**found, "steps": named_steps(found["verdicts"]), "headline": headline(found)}
+
+
+def _found(
+    builds: Sequence[Build],
+    held: Mapping[str, Contents],
+    question: Question,
+    records: Mapping[str, Record],
+    outputs: versions_store.Outputs,
+) -> Record:
+    """What the rows say."""
+    return {
+        "schema": SCHEMA,
+        "kind": "versions",
+        "created": next(iter(records.values()))["created"],
+        "session": outputs.session,
+        "environment": environment.collect(),
+        "effect": question.effect,
+        "builds": [
+            {"label": b.label, "mindspore": b.mindspore, "reason": b.reason,
+             "libraries": held[b.label].libraries if b.label in held else {}}
+            for b in builds
+        ],
+        "arms": records,
+        "verdicts": _verdicts(records, question),
+        "numbers": _numbers(records, outputs),
+        "notes": list(dict.fromkeys(note for record in records.values() for note in record["notes"])),
+    }  # fmt: skip
+
+
+def _judged(bout: duel.Bout, question: Question, keeping: Keeping, session: str) -> Record:
+    """What every build is asked beside being timed, where that is wanted: the judge's gate and the kernels' ledger."""
+    found: Record = {}
+    if question.verify:
+        modes = {mode for _, mode in question.picks}
+        found["gates"] = versions_gate.gates(
+            bout.arms, mode="both" if len(modes) > 1 else modes.pop(), store=keeping.store, session=session,
+            tell=keeping.tell,
+        )  # fmt: skip
+    if question.changes:
+        found["ledgers"] = versions_ledger.ledgers(
+            bout.arms, question.changes, device=bout.device, store=keeping.store, session=session, tell=keeping.tell
+        )
+    return found
 
 
 def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Question) -> duel.Bout:
@@ -235,7 +256,7 @@ def _verdicts(records: Mapping[str, Record], question: Question) -> list[Record]
     single = operators({"arms": records})
     found = []
     for old, new in pairwise(records):
-        compared = compare_records(records[old], records[new], question.effect, studied=STUDIED, looks=True)
+        compared = compare_records(records[old], records[new], question.effect, studied=STUDIED, most=question.pairs)
         found += [
             {**(_explaining(verdict) if cell_of(verdict) in single else verdict), "old": old, "new": new}
             for verdict in compared["verdicts"]

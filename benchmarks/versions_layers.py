@@ -14,7 +14,8 @@ side: a dozen for the eleven kinds of a U-Net.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,6 +26,7 @@ from benchmarks.estimate import ALPHA
 from benchmarks.layer_times import wanted
 from benchmarks.measurement import Record
 from benchmarks.versions_kernels import Said, inside
+from benchmarks.versions_rows import Fight
 from benchmarks.versions_words import NAMED, Cell, cell_of
 
 ACCOUNTED = 0.9
@@ -32,9 +34,6 @@ ACCOUNTED = 0.9
 
 Step = tuple[str, str]
 """Labels of the older and of the newer build."""
-
-Fight = Callable[[Bout], Mapping[str, Record]]
-"""Measures a bout to its end; a record for each arm."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
     cells = [
         (*cell_of(v), str(v["params"]["tuning"]))
         for v in record["verdicts"]
-        if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED
+        if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED and _matters(v["ratio"], record["effect"])
     ]
     exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
     known = inside(said, old, new)
@@ -74,6 +73,11 @@ def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
         if one.cell[0] in exchanged and (one.share(one.kernels) or 0.0) >= ACCOUNTED
     }
     return [cell[:3] for cell in cells if cell not in explained]
+
+
+def _matters(ratio: float, effect: float) -> bool:
+    """Whether a step is at least as large as what is worth knowing; ten minutes are a lot for a smaller one."""
+    return abs(math.log(ratio)) >= math.log1p(effect)
 
 
 def _layers(cells: Sequence[Cell], bout: Bout) -> list[tuple[Case, str]]:
@@ -96,9 +100,10 @@ def pairs_of(kinds: int) -> int:
 
 
 def measured(found: Sequence[Closer], fight: Fight) -> dict[Step, tuple[Record, Record]]:
-    """The records of both builds of each step, with the layers of new workers."""
+    """The records of both builds of each step, with the layers of new workers, if there was time for any."""
     records = {}
     for closer in found:
         arms = fight(closer.bout)
-        records[closer.step] = (arms[closer.step[0]], arms[closer.step[1]])
+        if arms[closer.step[0]]["measurements"]:
+            records[closer.step] = (arms[closer.step[0]], arms[closer.step[1]])
     return records

@@ -16,6 +16,7 @@ from benchmarks.compare import compare_records
 from benchmarks.duel import Bout
 from benchmarks.looks import EARLY, LOOKS
 from benchmarks.measurement import Record
+from benchmarks.versions_rows import Judge
 from benchmarks.versions_words import Cell, cell_of
 
 Remedies = Mapping[str, Mapping[str, str]]
@@ -24,10 +25,8 @@ Remedies = Mapping[str, Mapping[str, str]]
 PLAIN, CURED = "as it comes", "with the remedy"
 """Labels of the two arms."""
 
-Fight = Callable[[Bout, "Judge"], Mapping[str, Record]]
+Fight = Callable[[Bout, Judge], Mapping[str, Record]]
 """Measures a bout until its cells are decided by the judge's verdicts; a record for each arm."""
-
-Judge = Callable[[Mapping[str, Record]], list[Record]]
 
 
 @dataclass(frozen=True)
@@ -67,25 +66,28 @@ def _lost(record: Record) -> dict[str, Cell]:
 def _trial(arm: Arm, pick: tuple[Case, str], bout: Bout, name: str, variables: Mapping[str, str], most: int) -> Trial:
     plain, cured = replace(arm, label=PLAIN), replace(arm, label=CURED, variables={**arm.variables, **variables})
     about = {**bout.about, "remedy": [arm.label, name, dict(variables)]}
-    asked = replace(bout, arms=(plain, cured), picks=(pick,), about=about, most_pairs=most, looks=(EARLY, *LOOKS))
+    asked = replace(bout, arms=(plain, cured), picks=(pick,), most_pairs=most, looks=(EARLY, *LOOKS), about=about)
     return Trial(arm.label, name, asked, tuple(f"env.{variable}" for variable in variables))
 
 
 def tried(found: Sequence[Trial], fight: Fight, *, effect: float) -> list[Record]:
-    """What came of the trials, as JSON: {"build", "remedy", "case", "device", "mode", "label", "ratio", "interval",
-    "why"}, the ratio being that of the times with the remedy and without.
+    """What came of the trials that there was time for, as JSON: {"build", "remedy", "case", "device", "mode", "label",
+    "ratio", "interval", "why"}, the ratio being that of the times with the remedy and without.
     """
     results = []
     for trial in found:
 
         def judge(records: Mapping[str, Record], trial: Trial = trial) -> list[Record]:
             compared = compare_records(
-                records[PLAIN], records[CURED], effect, studied=trial.studied, looks=True
+                records[PLAIN], records[CURED], effect, studied=trial.studied, most=trial.bout.most_pairs
             )  # everything but the remedy's variables has to be equal
             verdicts: list[Record] = compared["verdicts"]
             return verdicts
 
-        (verdict,) = judge(fight(trial.bout, judge))
+        verdicts = judge(fight(trial.bout, judge))
+        if not verdicts:  # there was no time for it
+            continue
+        (verdict,) = verdicts
         case, device, mode = cell_of(verdict)
         told: dict[str, Any] = {key: verdict[key] for key in ("label", "ratio", "interval", "why")}
         place = {"build": trial.build, "remedy": trial.remedy, "case": case, "device": device, "mode": mode}

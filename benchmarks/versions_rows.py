@@ -7,7 +7,8 @@ next look (`looks.py`) decides their steps, or there are as many rows as were as
 such runs of builds and never within one, so it is judged once.
 
 Rows have numbers of their own, so builds are compared over rows in which both took turns. A look's rows are a session
-of their own in the store, with a plan that says how many there were before: an interrupted sweep finds each again.
+of their own in the store, with a plan that says which session they go on with and how many rows there were before: an
+interrupted sweep finds each again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from benchmarks.builds import Tell
 from benchmarks.cases import Case
 from benchmarks.duel import Bout
 from benchmarks.looks import LOOKS
-from benchmarks.measurement import BenchmarkError, Record
+from benchmarks.measurement import BenchmarkError, Record, measurements
 from benchmarks.versions_words import Cell, cell_of, operators
 
 Arms = Mapping[str, Record]
@@ -32,24 +33,28 @@ Judge = Callable[[Arms], list[Record]]
 """The verdict on every step of every cell, with "old" and "new"."""
 
 Fight = Callable[[Bout], Arms]
+"""Measures a bout to its end."""
 
 
-def filled(arms: Arms, bout: Bout, most: int, judge: Judge, fight: Fight, tell: Tell) -> Arms:
+def filled(
+    arms: Arms, bout: Bout, most: int, judge: Judge, fight: Fight, tell: Tell, ends: float | None = None
+) -> Arms:
     """The `arms` that `bout` measured, with rows added until every step is decided or has had `most`.
 
-    The bout's budget is for all that is added. Raises `BenchmarkError` when a build is no more what its first rows
-    measured.
+    Nothing is begun that would last beyond `ends`, by `time.perf_counter`; a note says what was left open for it.
+    Raises `BenchmarkError` when a build is no more what its first rows measured.
     """
-    ends = None if bout.budget is None else time.perf_counter() + bout.budget
-    while True:
+    while asked := wanted(arms, judge(arms), bout, most):
         before = arms
-        for asked in wanted(arms, judge(arms), bout, most):
-            left = None if ends is None else round(ends - time.perf_counter())
-            if left is None or left > 0:
-                tell(_told(asked))
-                arms = _joined(arms, fight(replace(asked, budget=left)))
+        for each in asked:
+            if ends is not None and ends - time.perf_counter() < each.expected:
+                arms = _noting(arms, each)
+            else:
+                tell(_told(each))
+                arms = _joined(arms, fight(each))
         if _rows(arms) == _rows(before):
             return arms
+    return arms
 
 
 def wanted(arms: Arms, verdicts: Sequence[Record], bout: Bout, most: int) -> list[Bout]:
@@ -62,7 +67,7 @@ def wanted(arms: Arms, verdicts: Sequence[Record], bout: Bout, most: int) -> lis
             there = _together(arms, cell, run)
             if there < most:
                 asked.setdefault((run, there), []).append((case, mode))
-    return [_bout(bout, run, there, _next_look(there, most), picks) for (run, there), picks in asked.items()]
+    return [_bout(arms, bout, run, there, _next_look(there, most), picks) for (run, there), picks in asked.items()]
 
 
 def _open_runs(arms: Arms, verdicts: Sequence[Record], cell: Cell) -> Iterator[tuple[str, ...]]:
@@ -87,16 +92,33 @@ def _next_look(there: int, most: int) -> int:
     return min(next((look for look in LOOKS if look > there), most), most)
 
 
-def _bout(bout: Bout, run: Sequence[str], there: int, look: int, picks: Sequence[tuple[Case, str]]) -> Bout:
-    arms = tuple(arm for arm in bout.arms if arm.label in run)
-    about = {**bout.about, "rows": [there, look]}
-    return replace(bout, arms=arms, picks=tuple(picks), most_pairs=look - there, looks=(), about=about)
+def _bout(arms: Arms, bout: Bout, run: Sequence[str], there: int, look: int, picks: Sequence[tuple[Case, str]]) -> Bout:
+    about = {**bout.about, "rows": [arms[run[0]]["session"], there, look]}
+    return replace(
+        bout, arms=tuple(arm for arm in bout.arms if arm.label in run), picks=tuple(picks), most_pairs=look - there,
+        looks=(), about=about, expected=_cost(arms[run[0]], [(case.id, bout.device, mode) for case, mode in picks]),
+    )  # fmt: skip
+
+
+def _cost(arm: Record, cells: Sequence[Cell]) -> float:
+    """Seconds that a row of the `cells` takes: as the longest so far; all workers of a row live about as long."""
+    return max(sum(row.split.values()) for row in measurements(arm) if row.cell[:3] in cells)
 
 
 def _told(bout: Bout) -> str:
+    return f"not decided yet between {_open(bout)}; {bout.most_pairs} more rows of workers"
+
+
+def _open(bout: Bout) -> str:
     cases = " and ".join(f"{case.id} in {mode} mode" for case, mode in bout.picks)
-    builds = ", ".join(arm.label for arm in bout.arms)
-    return f"not decided yet between {builds}: {cases}; up to {bout.most_pairs} more rows of workers"
+    return f"{', '.join(arm.label for arm in bout.arms)}: {cases}"
+
+
+def _noting(arms: Arms, bout: Bout) -> Arms:
+    """The `arms` with a note on what there was no time for."""
+    note = f"the budget was used up before it was decided between {_open(bout)}"
+    noted = {arm.label for arm in bout.arms}
+    return {label: {**arm, "notes": [*arm["notes"], note]} if label in noted else arm for label, arm in arms.items()}
 
 
 def _rows(arms: Arms) -> int:
@@ -108,9 +130,8 @@ def _joined(arms: Arms, more: Arms) -> Arms:
     first = 1 + max((row["process"] for arm in arms.values() for row in arm["measurements"]), default=-1)
     found = dict(arms)
     for label, added in more.items():
-        if not added["measurements"]:
-            continue
-        _refuse_another(label, arms[label], added)
+        if any(row.invalid is None for row in measurements(added)):  # else nobody saw where it ran
+            _refuse_another(label, arms[label], added)
         rows = [{**row, "process": first + row["process"]} for row in added["measurements"]]
         notes = [*arms[label]["notes"], *(note for note in added["notes"] if note not in arms[label]["notes"])]
         found[label] = {**arms[label], "measurements": [*arms[label]["measurements"], *rows], "notes": notes}

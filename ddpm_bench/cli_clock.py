@@ -94,7 +94,7 @@ def bench(
 
     from benchmarks import peers, plans, selection, summary, terminal
     from benchmarks.measurement import BenchmarkError, write_record
-    from ddpm_bench.cli_duel import compared, peered
+    from ddpm_bench.cli_duel import Asked, compared, peered
 
     beside = peers.asked(only)
     given = {
@@ -105,9 +105,10 @@ def bench(
     if unfit:
         return complain(unfit, 3)
     chosen = selection.choose(only, batches=batches, dtypes=dtypes, layers=layers)
-    if not chosen:
+    strange = selection.unmatched(only, dtypes)
+    if strange or not chosen:
         which = f" in {' or '.join(dtypes)}: training and single operators are float32" if dtypes else ""
-        return complain(f"no case matches {only!r}{which}; see `ddpm-bench bench --list`", 3)
+        return complain(f"no case matches {strange or only!r}{which}; see `ddpm-bench bench --list`", 3)
     if list_only:
         print(terminal.listing(chosen))
         return 0
@@ -128,10 +129,9 @@ def bench(
         if self_test:
             return self_tested(plan, one_of(tunings), effect, trials, json_file)
         with telling_what_is_kept(history):
-            if beside:
-                return peered(plan, one_of(tunings), effect, processes, json_file, history, resume=resume)
-            if against:
-                return compared(plan, against, one_of(tunings), effect, processes, json_file, history, resume=resume)
+            if beside or against:
+                asked = Asked(plan, one_of(tunings), effect, processes, json_file, history, resume)
+                return compared(asked, against) if against else peered(asked)
             record = timed(plan, tunings, history, resume=resume)
         if json_file:
             write_record(json_file, record)

@@ -6,6 +6,7 @@ Like in `cli.py`, every function imports what it needs inside itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,74 +25,79 @@ Verdicts = Callable[[Records], dict[str, Any]]
 """A compare record of what was measured so far."""
 
 
-def compared(
-    plan: Plan,
-    against: Path,
-    setting: Setting,
-    effect: float,
-    pairs: int | None,
-    json_file: Path | None,
-    history: Path | None,
-    *,
-    resume: bool = False,
-) -> int:
-    """Measure this code and that in `against` by turns and print the verdicts; what is measured is stored at once."""
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants compared, and where it is to be kept."""
+
+    plan: Plan
+    setting: Setting
+    effect: float
+    pairs: int | None
+    """None for as many as decide every case"""
+    json_file: Path | None = None
+    history: Path | None = None
+    """the store into which goes what is measured, at once"""
+    resume: bool = False
+    """whether to go on with what the store holds"""
+
+    @property
+    def most_looked_at(self) -> int | None:
+        """Pairs of a comparison that ends when it is decided; None where their number was given."""
+        from benchmarks.looks import LOOKS
+
+        return None if self.pairs else LOOKS[-1]
+
+
+def compared(asked: Asked, against: Path) -> int:
+    """Measure this code and that in `against` by turns and print the verdicts."""
     from benchmarks import arms
     from benchmarks import compare as comparison
 
-    name, variables = setting
+    name, variables = asked.setting
     sides = (
         arms.Arm("old", code=arms.checkout(against), variables=variables, tuning=name),
         arms.Arm("new", variables=variables, tuning=name),
     )
 
     def verdicts(records: Records) -> dict[str, Any]:
-        return comparison.compare_records(records["old"], records["new"], effect, looks=not pairs)
+        return comparison.compare_records(records["old"], records["new"], asked.effect, most=asked.most_looked_at)
 
-    records = fought(bout(plan, sides, pairs), verdicts, history, resume=resume)
+    records = fought(asked, sides, verdicts)
     result = verdicts(records)
-    write(json_file, {"": records["new"], ".old": records["old"], ".compare": result})
+    write(asked.json_file, {"": records["new"], ".old": records["old"], ".compare": result})
     tell(result, records["new"])
     return comparison.exit_code(result)
 
 
-def peered(
-    plan: Plan,
-    setting: Setting,
-    effect: float,
-    pairs: int | None,
-    json_file: Path | None,
-    history: Path | None,
-    *,
-    resume: bool = False,
-) -> int:
-    """Measure this project's network and PyTorch's by turns, and print how they compare; stored as `compared` does."""
+def peered(asked: Asked) -> int:
+    """Measure this project's network and PyTorch's by turns, and print how they compare."""
     from benchmarks import arms, peers
 
-    name, variables = setting
+    name, variables = asked.setting
     sides = peers.arms(arms.Arm(peers.OURS, variables=variables, tuning=name))
 
     def verdicts(records: Records) -> dict[str, Any]:
-        return peers.compared(records, effect, looks=not pairs)
+        return peers.compared(records, asked.effect, most=asked.most_looked_at)
 
-    records = fought(bout(plan, sides, pairs), verdicts, history, resume=resume)
+    records = fought(asked, sides, verdicts)
     result = verdicts(records)
-    write(json_file, {"": records[peers.OURS], ".peers": result})
+    write(asked.json_file, {"": records[peers.OURS], ".peers": result})
     tell(result, records[peers.OURS])
     return peers.exit_code(result)
 
 
-def bout(plan: Plan, sides: tuple[Any, ...], pairs: int | None) -> Bout:
-    """What a `plan` means for arms that take turns: a fixed number of `pairs`, or until every cell is decided."""
+def bout(asked: Asked, sides: tuple[Any, ...]) -> Bout:
+    """What is `asked` of arms that take turns: a fixed number of pairs, or until every cell is decided."""
     from benchmarks import duel
-    from benchmarks.looks import LOOKS
+    from benchmarks.looks import EARLY, LOOKS
 
-    device = (plan.devices or ("CPU",))[0]
-    return duel.Bout(sides, plan.picks, pairs or LOOKS[-1], device, () if pairs else LOOKS, plan.budget)
+    plan, device = asked.plan, (asked.plan.devices or ("CPU",))[0]
+    looks = () if asked.pairs else (EARLY, *LOOKS)
+    return duel.Bout(sides, plan.picks, asked.pairs or LOOKS[-1], device, looks, plan.budget)
 
 
-def fought(bout: Bout, verdicts: Verdicts, history: Path | None, *, resume: bool) -> Records:
-    """The records of the arms of a `bout`, which goes on where an earlier one ended if `resume` says so."""
+def fought(asked: Asked, sides: tuple[Any, ...], verdicts: Verdicts) -> Records:
+    """The record of each of the `sides`."""
     from benchmarks import duel
     from benchmarks import history as store
     from benchmarks.resume import find
@@ -105,18 +111,18 @@ def fought(bout: Bout, verdicts: Verdicts, history: Path | None, *, resume: bool
 
     def keep(fresh: Records) -> None:
         interruption.check()
-        if history:
+        if asked.history:
             for record in fresh.values():
-                store.append(history, record)
+                store.append(asked.history, record)
 
-    labels = [side.label for side in bout.arms]
-    earlier = find(history, bout.plan, labels) if resume and history else None
-    if resume:
+    whole, labels = bout(asked, sides), [side.label for side in sides]
+    earlier = find(asked.history, whole.plan, labels) if asked.resume and asked.history else None
+    if asked.resume:
         pairs_there = len(earlier.rows[labels[-1]]) if earlier else 0
         say(f"going on after {pairs_there} pairs" if earlier else "nothing of this comparison is stored: starting it")
     with progressing("comparing") as on_progress:
         records = duel.fight(
-            bout, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep, earlier=earlier
+            whole, reference=REFERENCE, undecided=undecided, on_progress=on_progress, on_pair=keep, earlier=earlier
         )
     keep({label: {**record, "measurements": []} for label, record in records.items()})  # for notes made at the end
     return records

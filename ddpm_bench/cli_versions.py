@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 @click.option("--ledger/--no-ledger", default=True, help="Measure how accurate every build's operators are, too.")
 @click.option("--remedies/--no-remedies", default=True, help="Try what is known to help on builds that became slower.")
 @click.option(
-    "--pairs", type=click.IntRange(2), default=14, show_default=True, help="The most workers of each build and case."
+    "--pairs",
+    type=click.IntRange(7, 27),
+    default=8,
+    show_default=True,
+    help="The most workers of a build and case, for steps that fewer do not decide; those in the store count.",
 )
-@click.option("--until-decided", is_flag=True, help="The same as --pairs 27: few steps are still open then.")
+@click.option("--until-decided", is_flag=True, help="The same as --pairs 27.")
 @click.option("--effect", default=0.03, help="The slowdown worth knowing, as a fraction.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Stop measuring after that long.")
 @click.option("--out", type=Folder, default=Path("versions"), help="Folder for versions.html, .md, .json and store.")
@@ -72,7 +76,7 @@ def versions(
     measured is stored row by row: the same command goes on with it, whatever ended it, and measures nothing twice. Exit
     code 1 if the newest is slower than the one before it or its numbers changed beyond rounding, 3 if undecided.
     """
-    from benchmarks import announce, announce_versions, report, versions_page, versions_text
+    from benchmarks import announce, announce_versions, report, selection, versions_page, versions_text
     from benchmarks import versions as sweeping
     from benchmarks.looks import LOOKS
     from benchmarks.measurement import BenchmarkError, write_record
@@ -80,8 +84,9 @@ def versions(
     folder = output_folder(out)
     output_files(junit)
     picks = picked(only, modes_of(mode), layers=layers)
-    if not picks:
-        return complain(f"no case matches {only!r}; see `ddpm-bench bench --list`", 3)
+    strange = selection.unmatched(only)
+    if strange or not picks:
+        return complain(f"no case matches {strange or only!r}; see `ddpm-bench bench --list`", 3)
     question = sweeping.Question(
         picks, effect, LOOKS[-1] if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},

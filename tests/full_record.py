@@ -91,7 +91,7 @@ def all_kinds(sessions: int = 12, **size: int) -> list[dict[str, Any]]:
     benches[-1]["notes"] = ["3 pairs were dropped"]
     verdict = {
         "case": "unet_forward[digits,b1]", "label": "slower", "ratio": 1.0612, "interval": [1.04, 1.08], "why": "+4 %",
-        "params": {},
+        "seconds": [0.034, 0.0361], "params": {},
     }  # fmt: skip
     compare = {"schema": 1, "kind": "compare", "created": "2025-06-01", "environment": records.ENVIRONMENT,
                "verdicts": [verdict]}  # fmt: skip

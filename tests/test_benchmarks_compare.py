@@ -15,6 +15,7 @@ import pytest
 from benchmarks import compare, intervals
 from benchmarks.compare import compare_records, exit_code, judge
 from benchmarks.estimate import ALPHA, Estimate
+from benchmarks.looks import LOOKS
 from benchmarks.measurement import BenchmarkError
 
 
@@ -224,6 +225,24 @@ def test_turn_of_an_arm_with_more_rounds_counts_as_its_median() -> None:
     assert (verdict["label"], verdict["why"]) == ("incomparable", "what was timed differs in rounds: 6 → 2")
 
 
+def test_only_rows_side_by_side_are_compared_and_shown() -> None:
+    """An arm that went on beside others, where it became slower and was spoilt at last, is as it was beside this."""
+    old, new = turns([[1.05, 1.05, 1.05]] * 8)
+    before = only_verdict(compare_records(old, new))
+    assert before["seconds"] == pytest.approx([row_value(old), row_value(new)])
+    extra = [{**row, "process": 8 + i, "seconds": [9.0] * 3} for i, row in enumerate(old["measurements"])]
+    extra[-1] |= {"seconds": [], "invalid": "a signal ended it"}
+    longer = {**old, "measurements": [*old["measurements"], *extra]}
+    assert only_verdict(compare_records(longer, new)) == before
+    apart = {**old, "measurements": extra}
+    verdict = only_verdict(compare_records(apart, new))
+    assert (verdict["label"], verdict["why"]) == ("incomparable", "no process of one ran beside one of the other")
+
+
+def row_value(record: dict[str, Any]) -> float:
+    return float(np.median([np.median(row["seconds"]) for row in record["measurements"]]))
+
+
 def test_pairs_one_after_the_other_have_the_wider_interval() -> None:
     factors = [[math.exp(z)] * 3 for z in 0.01 * np.random.default_rng(1).standard_normal(9)]
     together, apart = turns(factors), turns(factors)
@@ -242,7 +261,7 @@ def test_enough_pairs_are_judged_by_signed_ranks_and_fewer_by_student() -> None:
 def test_running_comparison_says_nothing_before_ranks_can_speak() -> None:
     arms = [turns([[factor] * 3] * 6) for factor in (1.0, 1.9)]
     for old, new in arms:
-        verdict = only_verdict(compare_records(old, new, looks=True))
+        verdict = only_verdict(compare_records(old, new, most=LOOKS[-1]))
         assert (verdict["label"], verdict["processes_needed"]) == ("inconclusive", 7)
         assert "7 of each are the least" in verdict["why"]
 
@@ -250,17 +269,19 @@ def test_running_comparison_says_nothing_before_ranks_can_speak() -> None:
 def test_running_comparison_calls_a_gross_change_by_its_name_after_three_pairs() -> None:
     factors = [[math.exp(0.05 * z)] * 3 for z in np.random.default_rng(3).standard_normal(3)]
     for factor, label in ((30.0, "slower"), (1 / 30.0, "faster")):
-        verdict = only_verdict(compare_records(*turns([[factor * one for one in row] for row in factors]), looks=True))
+        verdict = only_verdict(
+            compare_records(*turns([[factor * one for one in row] for row in factors]), most=LOOKS[-1])
+        )
         assert (verdict["label"], verdict["interval_by"]) == (label, "Student's t")
     two = turns([[30.0] * 3] * 2)
-    assert only_verdict(compare_records(*two, looks=True))["label"] == "inconclusive"
+    assert only_verdict(compare_records(*two, most=LOOKS[-1]))["label"] == "inconclusive"
     lucky = turns([[30.0] * 3, [30.0] * 3, [1.9] * 3])
-    assert only_verdict(compare_records(*lucky, looks=True))["label"] == "inconclusive"
+    assert only_verdict(compare_records(*lucky, most=LOOKS[-1]))["label"] == "inconclusive"
 
 
 def test_running_comparison_is_judged_at_the_level_of_its_look() -> None:
     arms = turns([[1.05 + 0.001 * i] * 3 for i in range(8)])
-    verdict = only_verdict(compare_records(*arms, looks=True))
+    verdict = only_verdict(compare_records(*arms, most=LOOKS[-1]))
     assert (verdict["label"], verdict["alpha"]) == ("slower", pytest.approx(0.799 * ALPHA))
     assert "98.4 %" in verdict["why"]
 

@@ -137,6 +137,20 @@ def test_cells_take_turns_and_every_other_pair_begins_with_the_other_arm(monkeyp
     assert used.order == [("a", "old", 0), ("b", "old", 0), ("a", "new", 1), ("b", "new", 1)]
 
 
+def test_each_of_three_arms_is_everywhere_in_turn_and_keeps_its_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[str] = []
+
+    def pair(jobs: Any, *_: Any, **__: Any) -> list[Answer]:
+        orders.append("".join(job.side.label for job in jobs))
+        return [Answer((), {"environment": {"host": job.side.label}}, 1.0) for job in jobs]
+
+    monkeypatch.setattr(duel, "run_pair", pair)
+    bout = Bout(tuple(map(Arm, "abc")), ((case(), "graph"),), most_pairs=6)
+    records = fight(bout, reference="json:loads", variables={})
+    assert orders == ["abc", "cba", "bca", "acb", "cab", "bac"]
+    assert {label: record["environment"]["host"] for label, record in records.items()} == {each: each for each in "abc"}
+
+
 def test_decided_cell_gets_no_more_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     used = Pairs(monkeypatch)
     bout = given("a", "b", most_pairs=5, looks=(2, 4))
@@ -190,8 +204,14 @@ def test_budget_ends_the_comparison_and_says_so(monkeypatch: pytest.MonkeyPatch)
     records = fight(given("a", most_pairs=50, budget=35.0), reference="json:loads", variables={})
     assert len(used.order) == 3
     assert records["new"]["notes"] == [
-        "a in graph mode on CPU ended after 3 pairs, because the budget of 35 s was used up"
+        "a in graph mode on CPU ended after 3 of 50 pairs, because the budget was used up"
     ]
+
+
+def test_a_pair_that_is_expected_to_last_longer_than_the_budget_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Pairs(monkeypatch)
+    fight(given("a", most_pairs=5, budget=35.0, expected=36.0), reference="json:loads", variables={})
+    assert used.order == []
 
 
 def test_arms_need_names_of_their_own() -> None:
@@ -240,6 +260,7 @@ def test_arms_of_about_one_speed_have_equally_many_rounds_beside_a_slow_one(monk
     assert count_rounds({"a": 0.058, "slow": 1.8, "b": 0.066}) == {"a": 32, "slow": 4, "b": 32}
     assert count_rounds({"slow": 3.2, "a": 0.12, "b": 0.15, "c": 0.13}) == {"slow": 2, "a": 16, "b": 16, "c": 16}
     assert count_rounds({"a": 0.030, "slow": 4.0, "b": 0.048}) == {"a": 64, "slow": 2, "b": 64}
+    assert count_rounds({"slow": 8.0, "a": 0.25, "b": 0.17, "c": 0.12}) == {"slow": 2, "a": 16, "b": 16, "c": 16}
 
 
 def test_much_faster_arm_has_several_rounds_a_turn_and_is_compared() -> None:

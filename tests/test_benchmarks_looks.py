@@ -17,7 +17,7 @@ from scipy import stats
 from benchmarks import intervals
 from benchmarks.compare import judge
 from benchmarks.estimate import ALPHA, POWER, estimate_of_pairs
-from benchmarks.looks import EARLY, EARLY_SPENDING, GROSS, LOOKS, SPENDING, level
+from benchmarks.looks import EARLY, EARLY_SPENDING, GROSS, LOOKS, SPENDING, level, schedule
 
 TRIALS = 400
 EFFECT = 0.03
@@ -95,7 +95,16 @@ def test_gross_changes_are_found_at_once(law: str) -> None:
 def test_level_between_two_looks_is_that_of_the_next() -> None:
     assert level(9, 1.0) == level(14, 1.0) == SPENDING[14]
     assert level(2, 1.0) == SPENDING[8]
-    assert level(40, 1.0) == SPENDING[27]
+    assert level(40, 1.0) == pytest.approx(SPENDING[27])
+
+
+@pytest.mark.parametrize("most", range(7, 28))
+def test_comparison_with_another_end_spends_the_whole_rate_and_can_speak_at_each_look(most: int) -> None:
+    shares = schedule(most)
+    assert max(shares) == most
+    assert EARLY_SPENDING + sum(shares.values()) == pytest.approx(1)
+    assert all(intervals.rank(look, level(look, ALPHA, most)) >= 1 for look in shares)
+    assert schedule(27) == pytest.approx(SPENDING)
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -111,7 +111,7 @@ def measured(**changes: Any) -> dict[str, Record]:
 
 
 def test_each_peer_has_a_verdict_whose_ratio_is_ours_over_its() -> None:
-    result = peers.compared(measured(), 0.03, looks=False)
+    result = peers.compared(measured(), 0.03, most=None)
     assert result["kind"] == "compare"
     assert [v["params"]["against"] for v in result["verdicts"]] == list(peers.PEERS)
     assert [v["label"] for v in result["verdicts"]] == ["slower", "slower", "equivalent", "faster"]
@@ -123,7 +123,7 @@ def test_verdicts_are_sorted_by_case() -> None:
     both = measured()
     for name, record in measured(case="training_step[cifar10,b4]").items():
         both[name] = {**both[name], "measurements": [*both[name]["measurements"], *record["measurements"]]}
-    cases = [v["case"] for v in peers.compared(both, 0.03, looks=False)["verdicts"]]
+    cases = [v["case"] for v in peers.compared(both, 0.03, most=None)["verdicts"]]
     assert cases == [CASE] * 4 + ["training_step[cifar10,b4]"] * 4
 
 
@@ -131,7 +131,7 @@ def test_peer_that_could_not_be_measured_is_incomparable_and_counts() -> None:
     found = measured()
     broken = {**found["PyTorch compiled"]["measurements"][0], "seconds": [], "invalid": "InductorError: no compiler"}
     found["PyTorch compiled"] = {**found["PyTorch compiled"], "measurements": [broken]}
-    result = peers.compared(found, 0.03, looks=False)
+    result = peers.compared(found, 0.03, most=None)
     (verdict,) = (v for v in result["verdicts"] if v["params"]["against"] == "PyTorch compiled")
     assert verdict["label"] == "incomparable"
     assert "no compiler" in verdict["why"]
@@ -139,13 +139,13 @@ def test_peer_that_could_not_be_measured_is_incomparable_and_counts() -> None:
 
 
 def test_open_comparison_counts_too() -> None:
-    assert peers.exit_code(peers.compared(measured(pairs=1), 0.03, looks=False)) == 3
+    assert peers.exit_code(peers.compared(measured(pairs=1), 0.03, most=None)) == 3
 
 
 def test_nothing_measured_is_said() -> None:
     nothing = {name: {**record, "measurements": []} for name, record in measured().items()}
     with pytest.raises(BenchmarkError, match="no peer was measured"):
-        peers.compared(nothing, 0.03, looks=False)
+        peers.compared(nothing, 0.03, most=None)
 
 
 def run(*arguments: str) -> int:

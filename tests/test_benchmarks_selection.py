@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.cases import CASES
 from benchmarks.operators import NETS, OPERATORS, parts
-from benchmarks.selection import choose
+from benchmarks.selection import choose, unmatched
 
 
 def ids(*args: str, **options: object) -> list[str]:
@@ -30,6 +30,15 @@ def test_batch_sizes_replace_those_of_the_chosen_cases() -> None:
     (case,) = choose("training_step[cifar10,b4]", batches=(2,))
     assert (case.work, case.params["batch"]) == (2, 2)
     assert ids("unet_forward[cifar10,*]", batches=(8,)) == ["unet_forward[cifar10,b8]"]  # two batch sizes become one
+
+
+def test_word_that_no_case_matches_is_named_beside_words_that_some_do() -> None:
+    """A batch size that is no usual one is asked for by another option: its case would be left out in silence."""
+    assert unmatched("unet_forward[digits,b64] silu*") is None
+    assert unmatched(None) is unmatched("peers") is None
+    assert unmatched("unet_forward unet_forward[cifar10,b16] nothing") == "unet_forward[cifar10,b16]"
+    assert unmatched("peers unet_forward sampling_chain*") == "sampling_chain*"
+    assert unmatched("sampling_chain*") is None
 
 
 def test_batch_of_an_operator_changes_what_it_moves() -> None:

@@ -7,7 +7,7 @@ import io
 import records
 from rich.console import Console
 
-from benchmarks.terminal import table
+from benchmarks.terminal import table, verdicts
 
 
 def shown(record: records.Record) -> str:
@@ -63,3 +63,14 @@ def test_percentile_that_is_bounded_from_above_only_says_so() -> None:
     calls = [0.5 + i / 1000 for i in range(30)]
     record = records.bench(records.measurement("sampling_latency[digits,b64]", seconds=calls, unit="steps"))
     assert "p90 526 ms (95 %: at most 529 ms)" in " ".join(shown(record).split())
+
+
+def test_verdict_shows_what_a_call_took_on_either_side() -> None:
+    verdict = {
+        "case": "unet_forward[a]", "label": "slower", "ratio": 1.0625, "why": "it is", "seconds": [0.032, 0.034],
+        "params": {"device": "CPU", "mode": "graph", "against": "PyTorch"},
+    }  # fmt: skip
+    (line,) = verdicts({"verdicts": [verdict]})
+    assert line == "slower        unet_forward[a] (CPU, graph, PyTorch): 32.0 ms → 34.0 ms, 1.0625, it is"
+    (without,) = verdicts({"verdicts": [{**verdict, "label": "incomparable", "ratio": None, "seconds": None}]})
+    assert without == "incomparable  unet_forward[a] (CPU, graph, PyTorch): it is"

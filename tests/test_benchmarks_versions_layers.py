@@ -63,6 +63,16 @@ def test_layers_of_an_unexplained_step_are_measured_again_in_its_two_builds() ->
     assert closer.bout.plan != bout(OLD, NEW).plan
 
 
+def test_a_step_smaller_than_what_is_worth_knowing_is_named_and_not_looked_into() -> None:
+    arms = {
+        label: sweeps.arm(label, sweeps.times(forward), noise=0.006) for label, forward in ((OLD, 0.034), (NEW, 0.0348))
+    }
+    found = sweeps.sweep(arms)
+    assert "slower" in {verdict["label"] for verdict in found["verdicts"]}
+    assert unexplained(found, bout(OLD, NEW), NOTHING) == []
+    assert unexplained({**found, "effect": 0.015}, bout(OLD, NEW), NOTHING) != []
+
+
 def test_other_builds_are_left_out() -> None:
     arms = {label: sweeps.arm(label, sweeps.times(s)) for label, s in (("n0", 0.034), ("n1", 0.036), ("n2", 0.036))}
     found = unexplained(sweeps.sweep(arms), bout(*arms), {label: {} for label in arms})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,9 +25,9 @@ PARTS = tuple((part, "graph") for part in layers(select(sweeps.FORWARD)))
 GRAPH = (sweeps.FORWARD, "CPU", "graph")
 
 
-def bout(labels: tuple[str, ...] = LABELS, *, budget: float | None = None) -> Bout:
+def bout(labels: tuple[str, ...] = LABELS) -> Bout:
     picks = (*WHOLE, *PARTS)
-    return Bout(tuple(map(Arm, labels)), picks, EARLY, looks=(), budget=budget, shared=True, about={"sweep": 1})
+    return Bout(tuple(map(Arm, labels)), picks, EARLY, looks=(), shared=True, about={"sweep": 1})
 
 
 class Machine:
@@ -109,19 +110,25 @@ def test_rows_end_at_the_most_that_are_asked_for_though_steps_are_open() -> None
 
 
 def test_measuring_ends_when_nothing_comes_of_it_or_the_budget_is_used_up() -> None:
-    empty: list[Bout] = []
+    asked: list[Bout] = []
 
-    def nothing(asked: Bout) -> Mapping[str, Record]:
-        empty.append(asked)
-        return {arm.label: {**first[arm.label], "measurements": []} for arm in asked.arms}
+    def nothing(one: Bout) -> Mapping[str, Record]:
+        asked.append(one)
+        return {arm.label: {**first[arm.label], "measurements": []} for arm in one.arms}
 
     first = Machine(noise=0.1)(bout(FAST))
-    for budget, times in ((None, 1), (100.0, 1), (0.0, 0)):
-        empty.clear()
-        asked = bout(FAST, budget=budget)
-        assert versions_rows.filled(first, asked, 27, judged, nothing, lambda _: None) == first
-        assert len(empty) == times
-        assert all(each.budget == budget for each in empty)
+    for row in first["2.7.0"]["measurements"]:
+        row["split"] = {"start": 20.0, "rounds": 10.0}
+    for left, times in ((None, 1), (100.0, 1), (29.0, 0)):
+        asked.clear()
+        ends = None if left is None else time.perf_counter() + left
+        arms = versions_rows.filled(first, bout(FAST), 27, judged, nothing, lambda _: None, ends)
+        assert [len(arm["measurements"]) for arm in arms.values()] == [6, 6, 6]
+        assert len(asked) == times
+        assert all(one.expected == 30.0 for one in asked)
+        notes = {note for arm in arms.values() for note in arm["notes"]}
+        assert len(notes) == 1 - times
+        assert all("used up before it was decided between 2.7.0, 2.7.1, 2.8.0: unet_" in note for note in notes)
 
 
 def test_single_operators_beside_whole_cases_get_no_more_rows() -> None:

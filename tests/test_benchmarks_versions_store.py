@@ -36,11 +36,12 @@ class Pairs:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.seconds = 0.001
         self.environment: dict[str, Any] = {"host": "a", "code": "c0de", "ddpm_bench": "1"}
 
     def __call__(self, jobs: Sequence[Job], *_: object, **__: object) -> list[Answer]:
         self.asked += 1
-        time.sleep(0.001)
+        time.sleep(self.seconds)
         return [self.answer(job) for job in jobs]
 
     def answer(self, job: Job) -> Answer:
@@ -59,7 +60,7 @@ class Pairs:
             {
                 "case": case_id, "params": params, "process": job.process, "seconds": [seconds, seconds], "work": 1,
                 "unit": "images", "proof": {"gate": {"error": 1e-6, "allowed": 1e-5}}, "interleaved": True,
-                **dict.fromkeys(absent),
+                "split": {"rounds": 0.05}, **dict.fromkeys(absent),
             }
         )  # fmt: skip
 
@@ -80,7 +81,9 @@ def go(store: Path | None, *, question: Question = QUESTION, again: bool = False
     return versions.sweep(builds, question, reference="json:loads", keeping=keeping)
 
 
-def killed(store: Path, *, after: float = 10.0, at: str | None = None, times: int = 1) -> int:
+def killed(
+    store: Path, *, after: float = 10.0, at: str | None = None, times: int = 1, question: Question = QUESTION
+) -> int:
     """Sweep in a process of its own, killed `after` seconds or at the end of the `times`-th call that stores `at`."""
     child = os.fork()
     if child == 0:
@@ -97,7 +100,7 @@ def killed(store: Path, *, after: float = 10.0, at: str | None = None, times: in
                     return found
 
                 setattr(owner, at, deadly)
-            go(store)
+            go(store, question=question)
         finally:
             os._exit(0)
     if at is None:
@@ -142,6 +145,49 @@ def test_sweep_killed_at_20_random_moments_ends_with_the_same_table(tmp_path: Pa
         assert table(go(store)) == whole
         assert stored(store) == WANTED
     assert ended >= 8
+
+
+ROWS = Question(QUESTION.picks, pairs=8, verify=False)
+"""Steps are open after the first three rows, so five more are measured, of both cases together or one by one."""
+
+
+@pytest.mark.parametrize(("at", "times"), [("append", times) for times in (4, 9, 18, 19, 21, 30, 47)])
+def test_rows_that_were_added_are_found_again_wherever_it_was_killed(tmp_path: Path, at: str, times: int) -> None:
+    """In the first rows, between them and the added ones, in the middle of a row of these, and near the end."""
+    assert killed(tmp_path / "store", at=at, times=times, question=ROWS) == signal.SIGKILL
+    told: list[str] = []
+    assert table(go(tmp_path / "store", question=ROWS, told=told)) == table(go(None, question=ROWS))
+    assert any("going on with the sweep" in each for each in told)
+    assert len(stored(tmp_path / "store")) == len(LABELS) * len(CASES) * 8
+
+
+def test_more_pairs_go_on_with_the_rows_that_there_are(tmp_path: Path, pairs: Pairs) -> None:
+    go(tmp_path)
+    measured = pairs.asked
+    go(tmp_path, question=ROWS)
+    assert pairs.asked - measured == 5 * len(CASES)
+
+
+def test_sweep_begun_anew_takes_up_none_of_the_old_ones_added_rows(tmp_path: Path, pairs: Pairs) -> None:
+    """Also when it is ended before it has added any, and gone on with."""
+    go(tmp_path, question=ROWS)
+    measured = pairs.asked
+    go(tmp_path, question=QUESTION, again=True)
+    go(tmp_path, question=ROWS)
+    assert pairs.asked == 2 * measured
+
+
+def test_budget_that_ends_among_added_rows_spoils_none(tmp_path: Path, pairs: Pairs) -> None:
+    """What would not fit is not begun: a worker that is killed late would leave a row without a number."""
+    pairs.seconds = 0.05
+    told = []
+    for budget in (0.35, 0.5, 0.65):
+        found = go(None, question=Question(QUESTION.picks, pairs=8, budget=budget, verify=False))
+        rows = [row for arm in found["arms"].values() for row in arm["measurements"]]
+        assert all(row["seconds"] for row in rows)
+        assert len(rows) < len(LABELS) * len(CASES) * 8
+        told += found["notes"]
+    assert any("the budget was used up before it was decided between 2.8.0, 2.9.0, 2.10.0" in note for note in told)
 
 
 @pytest.mark.parametrize(

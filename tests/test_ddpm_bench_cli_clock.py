@@ -166,7 +166,7 @@ def test_notes_at_the_end_of_a_comparison_are_stored(tmp_path: Path, workers: Wo
     workers.seconds = 0.4
     run(*ONE, "--against", tmp_path, "--processes", "9", "--budget", "1", "--history", tmp_path / "store")
     (told,) = {note for record in history.read(tmp_path / "store").records for note in record["notes"]}
-    assert told.endswith("ended after 2 pairs, because the budget of 1 s was used up")
+    assert told.endswith("ended after 2 of 9 pairs, because the budget was used up")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,9 @@ def test_resume_of_what_is_not_stored_is_one_sentence(
         (["--self-test", "--against", "."], 3, "compares this code with itself and is not stored: leave out --against"),
         (["--self-test", "--history", "s"], 3, "compares this code with itself and is not stored: leave out --history"),
         (["--only", "unet_fourward*"], 3, "no case matches 'unet_fourward*'"),
+        (["--only", "unet_forward training_step[cifar10,b16]"], 3, "no case matches 'training_step[cifar10,b16]'; see"),
+        (["--only", ""], 3, "no case matches ''"),
+        (["--only", "unet_forward silu*", "--dtype", "float16"], 3, "no case matches 'silu*' in float16"),
         (["--dtype", "int8"], 2, "int8"),
         (
             ["--only", "training_step", "--dtype", "float16"],
