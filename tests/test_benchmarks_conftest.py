@@ -22,6 +22,8 @@ from benchmarks.worker import Job, run_worker, worker_variables
 from ddpm_bench import device, sample
 from verification.oracle_network import predict
 
+pytestmark = pytest.mark.needs_mindspore
+
 MAKERS: dict[str, Callable[..., Workload]] = {
     "forward": timed_unet.forward,
     "training_step": timed_training.training_step,

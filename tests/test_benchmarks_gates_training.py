@@ -13,6 +13,8 @@ from benchmarks import gates_training
 from benchmarks.gates import Invalid, Network, linear_alpha_bar, noised
 from ddpm_bench import train_step
 
+pytestmark = pytest.mark.needs_mindspore
+
 RATE, DECAY = 2e-4, 0.9999
 SHAPE = (8, 3, 4, 4)
 

@@ -16,6 +16,8 @@ from benchmarks.layers import parameters, walk
 from ddpm_bench.presets import PRESETS
 from ddpm_bench.unet import UNet
 
+pytestmark = pytest.mark.needs_mindspore
+
 PAPER = {"cifar10": 35_746_307, "lsun256": 113_673_219}
 """Parameters of the nets of Ho et al. 2020, who round them to 35.7 and 114 million in Appendix B."""
 

@@ -26,6 +26,8 @@ from ddpm_bench.presets import PRESETS
 from ddpm_bench.unet import UNet
 from verification.oracle_network import predict
 
+pytestmark = pytest.mark.needs_mindspore
+
 
 @pytest.mark.parametrize("name", NETS)
 def test_nets_are_the_presets(name: str) -> None:

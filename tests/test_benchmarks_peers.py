@@ -17,6 +17,8 @@ from benchmarks.cases import CASES, select
 from benchmarks.measurement import BenchmarkError, Record
 from ddpm_bench import cli
 
+pytestmark = pytest.mark.needs_mindspore
+
 CASE = "unet_forward[cifar10,b4]"
 
 

@@ -30,6 +30,8 @@ from ddpm_bench.schedule import make_schedule
 from ddpm_bench.train_step import TrainStep, clip_factor, moving_average
 from ddpm_bench.unet import UNet
 
+pytestmark = pytest.mark.needs_mindspore
+
 
 def test_papers_net_takes_6221856768_multiply_adds_an_image() -> None:
     assert forward_flops(PRESETS["cifar10"], batch=1) == 2 * 6_221_856_768

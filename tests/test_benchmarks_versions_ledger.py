@@ -17,6 +17,8 @@ from benchmarks.errand import ErrandError
 from benchmarks.measurement import BenchmarkError
 from ddpm_bench import kernel_record
 
+pytestmark = pytest.mark.needs_mindspore
+
 ARMS = tuple(Arm(label) for label in ("2.8.0", "2.9.0", "2.10.0"))
 
 

@@ -17,6 +17,8 @@ from benchmarks.work import KINDS, STEPS, Layer, Pass, Work, conv
 from ddpm_bench.presets import PRESETS, UNetConfig
 from ddpm_bench.unet import UNet
 
+pytestmark = pytest.mark.needs_mindspore
+
 BATCH = 2
 
 SMALL = {

@@ -10,6 +10,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,26 @@ def test_judge_loads_without_mindspore() -> None:
 
 def test_guard_of_loaded_modules_can_fail() -> None:
     assert "benchmarks" in loaded_after("import benchmarks")
+
+
+def reaches_mindspore(source: str) -> bool:
+    """Whether loading `source` loads MindSpore, by itself or by a module of the rooms."""
+    at_once = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {name for node in at_once for name in imported(ast.unparse(node))}
+    return any(name.partition(".")[0] == "mindspore" or _module_reaches(name) for name in names)
+
+
+@cache
+def _module_reaches(name: str) -> bool:
+    room, _, module = name.partition(".")
+    path = ROOMS[room] / f"{module}.py" if room in ROOMS and module else None
+    return path is not None and path.is_file() and reaches_mindspore(path.read_text(encoding="utf-8"))
+
+
+def test_tests_of_the_clock_that_need_mindspore_say_so_and_run_under_each_release() -> None:
+    """tox runs the others once: one more that needed MindSpore would not be run under the oldest, in silence."""
+    by_a_process = {"test_benchmarks_versions_ledger.py"}
+    found = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_benchmarks_*.py")}
+    marked = {name for name, source in found.items() if "pytestmark = pytest.mark.needs_mindspore" in source}
+    assert marked == by_a_process | {name for name, source in found.items() if reaches_mindspore(source)}
+    assert len(marked) < len(found) / 5
