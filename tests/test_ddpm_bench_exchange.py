@@ -61,6 +61,24 @@ def test_parameters_are_the_very_ones_under_the_same_names(ways: Operators) -> N
     assert [parameter.name for _, parameter in after] == full_names
 
 
+def test_group_norms_share_what_they_compute_within_a_network_and_not_beyond() -> None:
+    """What is shared is compiled once; one of another eps, or of another network, is another one."""
+
+    def computing(network: nn.Cell) -> dict[str, int]:
+        cells = {path: cell for path, cell in network.cells_and_names() if type(cell) is ComposedGroupNorm}
+        return {path: id(cell.normalise) for path, cell in cells.items()}
+
+    network, other = UNet(NETWORK), UNet(NETWORK)
+    network.norm_out = nn.GroupNorm(2, 4, eps=0.5)
+    one, two = computing(exchanged(network, NORM)), computing(exchanged(other, NORM))
+    assert len(one) > 5
+    apart = one.pop("norm_out")
+    assert len(set(one.values())) == len(set(two.values())) == 1
+    assert apart not in one.values()
+    assert set(one.values()).isdisjoint(two.values())
+    assert network.norm_out.normalise.eps == 0.5
+
+
 def test_part_that_somebody_has_altered_stays() -> None:
     network = UNet(NETWORK)
     network.norm_out.construct = lambda x: x
