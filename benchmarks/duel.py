@@ -283,7 +283,7 @@ class _Session:
             rounds=rounds,
             on_heartbeat=report,
         )
-        found = [answers[i] for i in np.argsort(_turned(range(len(jobs)), process))]
+        found = [answers[i] for i in np.argsort(_turned(range(len(jobs)), process))]  # in the order of the arms again
         for cell in cells:
             self.cost[cell] = time.perf_counter() - began
         if self._again(first, jobs, found):

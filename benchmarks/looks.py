@@ -18,7 +18,8 @@ probability σ²/(σ² + log² 2) at most (Cantelli 1928), so all three with 1e-
 took turns were seen to vary by, if pairs are independent of each other. That is a thousandth of α, and the first
 look's share is smaller by so much.
 
-Who ends a comparison after fewer pairs has the shares of all later looks for the last one (`schedule`).
+Who ends a comparison after fewer pairs has the shares of all later looks for the last one (`schedule`). Who goes on
+after all has spent them twice, except after 8 pairs, where ranks are so coarse that both shares have the same bound.
 """
 
 from __future__ import annotations

@@ -355,12 +355,12 @@ def _one_turn(counts: Mapping[str, int], begin: int) -> list[str]:
     once: list[str] = []
     for i in range(most // fewest):
         having = [count for count in sorted(set(counts.values())) if i % (most // count) == 0]
-        turn = [name for count in having for name in _alike(counts, count, begin + i // 2)]
+        turn = [name for count in having for name in _as_many(counts, count, begin + i // 2)]
         once += turn if i % 2 == 0 else reversed(turn)
     return once
 
 
-def _alike(counts: Mapping[str, int], count: int, begin: int) -> list[str]:
+def _as_many(counts: Mapping[str, int], count: int, begin: int) -> list[str]:
     """Those with that `count`, of whom another one begins each time; two change places anyway."""
     names = [name for name, each in counts.items() if each == count]
     first = begin % len(names) if len(names) > 2 else 0

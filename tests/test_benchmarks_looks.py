@@ -68,6 +68,11 @@ def test_share_of_the_gross_changes_costs_the_first_look_no_rank() -> None:
     assert all(intervals.rank(n, SPENDING[8] * ALPHA) == intervals.rank(n, 0.8 * ALPHA) for n in range(1, 14))
 
 
+def test_going_on_after_the_usual_end_spends_nothing_twice() -> None:
+    """A sweep that ended after 8 rows and is asked again with more has judged them by the same bound."""
+    assert intervals.rank(8, level(8, ALPHA, 8)) == intervals.rank(8, level(8, ALPHA))
+
+
 @pytest.mark.parametrize("law", [*LAWS, "skewed", "skewed down"])
 def test_no_noise_is_called_a_gross_change(law: str) -> None:
     """At the spread that the share is stated for, in 200 000 comparisons of code with itself. Cantelli's bound is two
