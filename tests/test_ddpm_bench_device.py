@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,9 +186,16 @@ print(device.prove_synchronise(tries=3).holds)
 
 
 def test_synchronise_waits_and_the_proof_notices_when_it_does_not() -> None:
-    """In its own process: `launch_blocking`, which another test may have set, would make every operator wait."""
-    done = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False", "False"]
+    """In its own process: `launch_blocking`, which another test may have set, would make every operator wait.
+
+    One such process in about 150 is ended by MindSpore 2.10.0 itself: its queue's thread takes a segmentation fault
+    launching the first products, in `PyBoostUtils::LaunchKernel`. It says nothing of waiting, so another is asked.
+    """
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=False)
+        if done.returncode != -signal.SIGSEGV:
+            break
+    assert (done.returncode, done.stdout.split()) == (0, ["True", "False", "False"]), done.stderr
 
 
 @pytest.mark.parametrize(
