@@ -62,7 +62,7 @@ from benchmarks.runner import OnProgress
 from benchmarks.versions_builds import Contents, contents
 from benchmarks.versions_remedies import Remedies
 from benchmarks.versions_rows import Judge
-from benchmarks.versions_words import NAMED, cell_of, headline, named_steps, newest, operators, unusable
+from benchmarks.versions_words import cell_of, headline, named_steps, newest, operators, unusable, worth_explaining
 
 TUNING = "no remedies"
 """The setting of every build: what `device.configure` sets for a steady PyNative mode, but no remedy. With one a slow
@@ -318,13 +318,13 @@ def _attributions(
     said: versions_kernels.Said,
     closer: Mapping[versions_layers.Step, tuple[Record, Record]],
 ) -> list[Record]:
-    """What made each step of a whole case that has a name, as far as layers were timed or kernels are known."""
+    """What made each step of a whole case, where it is large enough, as far as layers were timed or kernels known."""
     divided = []
     for old, new in pairwise(records):
         cells = [
             (*cell_of(v), str(v["params"]["tuning"]))
             for v in found["verdicts"]
-            if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED
+            if (v["old"], v["new"]) == (old, new) and worth_explaining(v, found["effect"])
         ]
         inside = versions_kernels.inside(said, old, new)
         kernels = {cell: inside.get((cell[0], cell[2]), ()) for cell in cells}

@@ -14,7 +14,6 @@ side: a dozen for the eleven kinds of a U-Net.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,7 +26,7 @@ from benchmarks.layer_times import wanted
 from benchmarks.measurement import Record
 from benchmarks.versions_kernels import Said, inside
 from benchmarks.versions_rows import Fight
-from benchmarks.versions_words import NAMED, Cell, cell_of
+from benchmarks.versions_words import Cell, cell_of, worth_explaining
 
 ACCOUNTED = 0.9
 """The share of a difference from which on kernels explain it."""
@@ -62,7 +61,7 @@ def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
     cells = [
         (*cell_of(v), str(v["params"]["tuning"]))
         for v in record["verdicts"]
-        if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED and _matters(v["ratio"], record["effect"])
+        if (v["old"], v["new"]) == (old, new) and worth_explaining(v, record["effect"])
     ]
     exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
     known = inside(said, old, new)
@@ -73,11 +72,6 @@ def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
         if one.cell[0] in exchanged and (one.share(one.kernels) or 0.0) >= ACCOUNTED
     }
     return [cell[:3] for cell in cells if cell not in explained]
-
-
-def _matters(ratio: float, effect: float) -> bool:
-    """Whether a step is at least as large as what is worth knowing; ten minutes are a lot for a smaller one."""
-    return abs(math.log(ratio)) >= math.log1p(effect)
 
 
 def _layers(cells: Sequence[Cell], bout: Bout) -> list[tuple[Case, str]]:

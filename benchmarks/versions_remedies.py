@@ -1,7 +1,7 @@
 """What would help: settings that are known to cure a slow build, tried where a step made one slower.
 
-For each build that a step made slower in a whole case, the case it lost most in is measured again by turns, as the
-build comes and with the remedy's variables set. So a reader who must upgrade sees what it costs after all.
+For each build that a step worth explaining made slower, the whole case it lost most in is measured again by turns, as
+the build comes and with the remedy's variables set. So a reader who must upgrade sees what it costs after all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.duel import Bout
 from benchmarks.looks import EARLY, LOOKS
 from benchmarks.measurement import Record
 from benchmarks.versions_rows import Judge
-from benchmarks.versions_words import Cell, cell_of
+from benchmarks.versions_words import Cell, cell_of, worth_explaining
 
 Remedies = Mapping[str, Mapping[str, str]]
 """What a remedy is called, to the environment variables that make it."""
@@ -58,7 +58,8 @@ def _lost(record: Record) -> dict[str, Cell]:
     """The builds that a step made slower, each with the whole case that it made slowest."""
     worst: dict[str, Record] = {}
     for verdict in record["verdicts"]:
-        if verdict["label"] == "slower" and verdict["ratio"] > worst.get(verdict["new"], {"ratio": 0.0})["ratio"]:
+        slower = verdict["label"] == "slower" and worth_explaining(verdict, record["effect"])
+        if slower and verdict["ratio"] > worst.get(verdict["new"], {"ratio": 0.0})["ratio"]:
             worst[verdict["new"]] = verdict
     return {build: cell_of(verdict) for build, verdict in worst.items()}
 

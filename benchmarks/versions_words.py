@@ -7,6 +7,7 @@ cent is worth a decimal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ Cell = tuple[str, str, str]
 NAMED = ("slower", "faster")
 """Labels that make a step worth its name."""
 
-
 HOPELESS = 4.0
 """An interval whose ends are further apart than this factor, of two or three workers, says nothing and is not shown."""
 
@@ -28,6 +28,15 @@ def cell_of(entry: Mapping[str, Any]) -> Cell:
     """The cell of a verdict, which has it in "params", or of a number."""
     place = entry.get("params", entry)
     return (str(entry["case"]), str(place["device"]), str(place["mode"]))
+
+
+def worth_explaining(verdict: Mapping[str, Any], effect: float) -> bool:
+    """Whether a step is named and at least as large as the `effect` worth knowing.
+
+    A smaller one is told and left at that: what other builds, kernels and layers differ by from one process to the
+    next would be many times its size.
+    """
+    return verdict["label"] in NAMED and abs(math.log(verdict["ratio"])) >= math.log1p(effect)
 
 
 def operators(record: Record) -> set[Cell]:

@@ -183,6 +183,16 @@ def test_layers_that_were_timed_divide_each_step_and_the_record_is_json(tmp_path
     assert "attribution" not in sweeps.sweep(sweeps.steady())
 
 
+def test_step_that_is_not_worth_explaining_is_named_and_not_divided() -> None:
+    steps = {"2.9.0": 0.0348, "2.10.0": 0.034}
+    small = {label: sweeps.arm(label, sweeps.times(forward), noise=0.006) for label, forward in steps.items()}
+    for label, record in small.items():
+        record["layers"] = sweeps.layers(sweeps.FORWARD, "graph", {"conv3x3": steps[label]})
+    found = sweeps.sweep(small)
+    assert {step["change"].split(" (")[0] for step in found["steps"]} == {"2.4 % faster"}
+    assert "attribution" not in found
+
+
 def test_first_rows_are_of_all_builds_and_more_of_those_with_open_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[list[str], int]] = []
 

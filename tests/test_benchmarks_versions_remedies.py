@@ -36,6 +36,7 @@ def test_only_builds_that_became_slower_are_tried_in_the_case_they_lost_most_in(
     ((case, mode),) = found[0].bout.picks
     assert (case.id, mode) == (worst["case"], worst["params"]["mode"])
     assert trials(sweeps.sweep(sweeps.steady()), bout("2.9.0", "2.10.0"), CAP, 14) == []
+    assert trials({**eventful, "effect": 100.0}, bout(*eventful["arms"]), CAP, 14) == []  # none is worth explaining
 
 
 def test_arms_differ_in_the_remedy_alone(eventful: dict[str, Any]) -> None:
