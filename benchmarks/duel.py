@@ -11,7 +11,6 @@ Each arm leaves a bench record of its own, all with one session, and `compare.py
 from __future__ import annotations
 
 import os
-import statistics
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +49,7 @@ Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
 
 OnOutputs = Callable[[str, Cell, Sequence[NDArray[Any]]], None]
-"""Called with an arm's label, a cell and the outputs of its first timed calls in the first pair."""
+"""Called with an arm's label, a cell and the outputs of its first calls in the first pair."""
 
 OnPair = Callable[[Mapping[str, Record]], None]
 """Called after each pair with the rows it gave, a record an arm, so that nothing measured is lost."""
@@ -71,8 +70,6 @@ class Bout:
     """seconds for all; None for as long as it takes"""
     expected: float = 0.0
     """seconds of a pair, before the first one says"""
-    calls: Mapping[Cell, Mapping[str, float]] = field(default_factory=dict)
-    """seconds of each arm's call in a cell, before the first pair says; empty where nobody knows"""
     timeout: float = WORKER_SECONDS
     small_pairs: int | None = None
     """of small cases, where they only explain others; None for as many as of all"""
@@ -167,7 +164,7 @@ class _Session:
     cost: dict[Cell, float] = field(default_factory=dict)
     """seconds of the last pair"""
     counts: dict[Cell, Mapping[str, int]] = field(default_factory=dict)
-    """rounds of each arm, from what timed calls took: all pairs of a cell but a first one time the same numbers"""
+    """rounds of each arm, as the first pair found them right: all pairs of a cell time the same numbers"""
     notes: list[str] = field(default_factory=list)
 
     def take_up(self, earlier: Earlier) -> None:
@@ -180,6 +177,7 @@ class _Session:
         for row in self.rows[self.bout.arms[0].label]:
             cell = row.cell[:3]
             self.done[cell] = self.done.get(cell, 0) + 1
+        self.counts = _counted(self.rows)
 
     def go(self) -> None:
         """Pairs of every open group of cells in turn."""
@@ -270,9 +268,7 @@ class _Session:
 
         def rounds(name: str, seconds: Mapping[str, float], ready: float) -> Mapping[str, int]:
             cell = (name, self.bout.device, mode)
-            known = call_seconds(self.rows, cell) or self.bout.calls.get(cell)
-            counts = count_rounds(known or seconds, self.bout.timed(cells[cell], ready))
-            return self.counts.setdefault(cell, counts) if known else counts
+            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell], ready)))
 
         report()
         graphs = self.graphs if self.graphs and compiled.safe(cases) else None
@@ -374,11 +370,11 @@ def _turned(jobs: Sequence[Each], process: int) -> list[Each]:
     return turned if process % 2 == 0 else turned[::-1]
 
 
-def call_seconds(rows: Mapping[str, Sequence[Measurement]], cell: Cell) -> dict[str, float]:
-    """Seconds of each arm's call in a `cell`, the median over its `rows`; nothing unless every arm has a number there.
-
-    What the last untimed call took is a poor guess beside it: the second call of a process may take twice as long as
-    later ones (digits in graph mode, two cores: 60 ms, then 36).
-    """
-    arms = {arm: [row.value for row in each if row.cell[:3] == cell and not row.invalid] for arm, each in rows.items()}
-    return {arm: statistics.median(each) for arm, each in arms.items()} if all(arms.values()) else {}
+def _counted(rows: Mapping[str, Sequence[Measurement]]) -> dict[Cell, Mapping[str, int]]:
+    """The rounds of each arm in the cells of which every arm has a number."""
+    found: dict[Cell, dict[str, int]] = {}
+    for arm, measured in rows.items():
+        for row in measured:
+            if row.invalid is None:
+                found.setdefault(row.cell[:3], {})[arm] = row.params["rounds"]
+    return {cell: counts for cell, counts in found.items() if counts.keys() == rows.keys()}

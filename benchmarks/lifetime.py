@@ -6,7 +6,7 @@
 | `import` | MindSpore and ddpm_bench |
 | `build` | the case made ready: network, weights, inputs, `mindspore.jit` around it |
 | `compile` | the first call, less a steady one; 0 where nothing was compiled |
-| `first_run` | the rest of the first call, and the second, which is not timed either |
+| `first_run` | the rest of the first call, and the others that are not timed |
 | `rounds` | the timed calls, waiting included, what lies between them not |
 | `gate` | proving that the outputs are right |
 | `other` | what is left of the wall time: see below |
@@ -39,13 +39,13 @@ def age() -> float:
         return 0.0
 
 
-def first_calls(first: float, second: float, rounds: Sequence[float], *, compiled: bool) -> dict[str, float]:
-    """The parts `compile` and `first_run` of the untimed calls, which took `first` and `second` seconds.
+def first_calls(untimed: Sequence[float], rounds: Sequence[float], *, compiled: bool) -> dict[str, float]:
+    """The parts `compile` and `first_run` of the `untimed` calls, in seconds each.
 
     What a call costs in the end is the median of the `rounds`; so much of the first call was no compilation.
     """
-    compiling = max(0.0, first - statistics.median(rounds)) if compiled else 0.0
-    return {"compile": compiling, "first_run": first - compiling + second}
+    compiling = max(0.0, untimed[0] - statistics.median(rounds)) if compiled else 0.0
+    return {"compile": compiling, "first_run": sum(untimed) - compiling}
 
 
 def whole(parts: Mapping[str, float], wall: float) -> dict[str, float]:

@@ -44,12 +44,12 @@ ALIKE = 1.5
 
 
 def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> dict[str, int]:
-    """How many calls each arm times, for about `timed` seconds, when one takes it `seconds`.
+    """How many calls each arm times, for about `timed` seconds, when the last untimed one took it `seconds`.
 
     Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast a power of two times
     that, the largest with which its rounds take no longer than rounds are to take: as many as the slowest has would be
     over in a moment that says little. Arms of about one speed, within `ALIKE`, have equally many, each call beside
-    another's: what one call of each took is no measure of what one has more than the other.
+    another's: the last untimed call of each is no measure of what one has more than the other.
     """
     calls = _alike({arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()})
     slowest = max(calls.values())

@@ -17,13 +17,14 @@ import numpy as np
 from mindspore import ParameterTuple, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from benchmarks import gates, operator_truth
+from benchmarks import gates, operator_truth, winograd_truth
 from benchmarks.cases import Case
 from benchmarks.conftest import SEED, MindSpore, nth, placement
 from benchmarks.operator_truth import Truth
 from benchmarks.operators import Operator
 from benchmarks.timing import Kept, Workload
 from ddpm_bench import unet_blocks
+from ddpm_bench.winograd import M, WinogradConvolution
 
 GROUP_NORM_EPS = 1e-6
 """The paper's."""
@@ -43,6 +44,8 @@ class Made:
     """the first is another one at every call"""
     truth: Callable[..., Truth]
     """what it returns for its inputs"""
+    by_winograd: Callable[..., Truth] | None = None
+    """the same where Winograd's products computed it, which round more"""
     whole: bool = False
     """whether the output is made of all images; else its last image, made of the last one, is held against the truth"""
 
@@ -130,14 +133,21 @@ def conv(o: Operator, random: np.random.Generator) -> Made:
         def input_gradient(dy: NDArray[Any], _: NDArray[Any]) -> Truth:
             return operator_truth.conv_input_gradient(dy, weight, side, o.stride)
 
-        return Made(InputGradient(cell), (dy, x), input_gradient)
+        return Made(
+            InputGradient(cell), (dy, x), input_gradient, lambda dy, _: winograd_truth.conv_input_gradient(dy, weight)
+        )
     if o.direction == "weight_gradient":
 
         def weight_gradient(x: NDArray[Any], dy: NDArray[Any]) -> Truth:
             return operator_truth.conv_weight_gradient(x, dy, o.kernel, o.stride)
 
-        return Made(WeightGradient(cell), (x, dy), weight_gradient, whole=True)
-    return Made(cell, (x,), lambda x: operator_truth.conv(x, weight, bias, o.stride))
+        return Made(WeightGradient(cell), (x, dy), weight_gradient, winograd_truth.conv_weight_gradient, whole=True)
+    return Made(
+        cell,
+        (x,),
+        lambda x: operator_truth.conv(x, weight, bias, o.stride),
+        lambda x: winograd_truth.conv(x, weight, bias),
+    )
 
 
 def dense(o: Operator, random: np.random.Generator) -> Made:
@@ -223,6 +233,7 @@ def operator(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
     o = Operator.of(case.params)
     made = MAKERS[o.kind](o, np.random.default_rng(SEED))
     part = made.cell if not isinstance(made.cell, nn.Cell) else machine.chosen(made.cell)
+    truth = made.by_winograd if made.by_winograd and _by_winograd(part, o) else made.truth
 
     def inputs(call: int, run: int) -> Inputs:
         return (_another(made.inputs[0], call * o.repeats + run), *made.inputs[1:])
@@ -231,7 +242,7 @@ def operator(case: Case, machine: MindSpore, _: gates.Reference) -> Workload:
         return tuple(Tensor(x) for run in range(o.repeats) for x in inputs(call, run))
 
     def gate(kept: Kept) -> dict[str, Any]:
-        found = [_held(made, inputs(call, o.repeats - 1), output) for call, output in kept]
+        found = [_held(truth, inputs(call, o.repeats - 1), output, whole=made.whole) for call, output in kept]
         return max(found, key=lambda evidence: evidence["error"])
 
     return Workload(
@@ -250,14 +261,20 @@ def _another(x: NDArray[np.float32], i: int) -> NDArray[np.float32]:
     return np.roll(rows, i, axis=1).reshape(x.shape)
 
 
-def _held(made: Made, inputs: Inputs, output: NDArray[Any]) -> dict[str, float]:
-    """The evidence of a call whose last run got `inputs` and gave `output`."""
-    part = slice(None) if made.whole else slice(-1, None)
-    truth = made.truth(*(inputs if made.whole else (x[part] for x in inputs)))
-    shape = truth.expected.shape if made.whole else (len(inputs[0]), *truth.expected.shape[1:])
+def _by_winograd(part: nn.Cell, o: Operator) -> bool:
+    """Whether the convolution in `part` goes that way at the operator's shape."""
+    convolutions = [cell for _, cell in part.cells_and_names() if isinstance(cell, WinogradConvolution)]
+    return any(o.size % M == 0 and o.batch * (o.size // M) ** 2 >= cell.fewest_tiles for cell in convolutions)
+
+
+def _held(truth: Callable[..., Truth], inputs: Inputs, output: NDArray[Any], *, whole: bool) -> dict[str, float]:
+    """The evidence of a call whose last run got `inputs` and gave `output`; of all images, or of the last."""
+    part = slice(None) if whole else slice(-1, None)
+    held = truth(*(inputs if whole else (x[part] for x in inputs)))
+    shape = held.expected.shape if whole else (len(inputs[0]), *held.expected.shape[1:])
     if output.shape != shape:
         raise gates.Invalid(f"the output has shape {output.shape} and should have {shape}")
-    return operator_truth.compare(output[part], truth)
+    return operator_truth.compare(output[part], held)
 
 
 def _placement(cell: Any, machine: MindSpore) -> dict[str, str]:

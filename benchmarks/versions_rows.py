@@ -21,7 +21,7 @@ from itertools import groupby, pairwise
 from benchmarks import environment
 from benchmarks.builds import Tell
 from benchmarks.cases import Case
-from benchmarks.duel import Bout, call_seconds
+from benchmarks.duel import Bout
 from benchmarks.looks import LOOKS
 from benchmarks.measurement import BenchmarkError, Record, measurements
 from benchmarks.versions_words import Cell, cell_of, operators
@@ -94,12 +94,9 @@ def _next_look(there: int, most: int) -> int:
 
 def _bout(arms: Arms, bout: Bout, run: Sequence[str], there: int, look: int, picks: Sequence[tuple[Case, str]]) -> Bout:
     about = {**bout.about, "rows": [arms[run[0]]["session"], there, look]}
-    cells = [(case.id, bout.device, mode) for case, mode in picks]
-    rows = {label: measurements(arms[label]) for label in run}
     return replace(
         bout, arms=tuple(arm for arm in bout.arms if arm.label in run), picks=tuple(picks), most_pairs=look - there,
-        looks=(), about=about, expected=_cost(arms[run[0]], cells),
-        calls={cell: call_seconds(rows, cell) for cell in cells},
+        looks=(), about=about, expected=_cost(arms[run[0]], [(case.id, bout.device, mode) for case, mode in picks]),
     )  # fmt: skip
 
 

@@ -32,15 +32,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compile_is_the_first_call_less_a_steady_one() -> None:
-    assert first_calls(10.0, 1.5, [1.0, 9.0, 2.0], compiled=True) == {"compile": 8.0, "first_run": 3.5}
+    assert first_calls([10.0, 1.5], [1.0, 9.0, 2.0], compiled=True) == {"compile": 8.0, "first_run": 3.5}
 
 
 def test_nothing_compiled_is_no_compile_however_slow_the_first_call() -> None:
-    assert first_calls(10.0, 1.5, [1.0], compiled=False) == {"compile": 0.0, "first_run": 11.5}
+    assert first_calls([10.0, 1.5, 1.0], [1.0], compiled=False) == {"compile": 0.0, "first_run": 12.5}
 
 
 def test_first_call_faster_than_the_rounds_compiled_in_no_time() -> None:
-    assert first_calls(1.0, 1.0, [2.0], compiled=True) == {"compile": 0.0, "first_run": 2.0}
+    assert first_calls([1.0, 1.0], [2.0], compiled=True) == {"compile": 0.0, "first_run": 2.0}
 
 
 def test_rest_of_the_wall_time_is_other() -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import mindspore
@@ -22,8 +22,10 @@ from benchmarks.operators import CONVOLUTIONS, GRADIENTS, NETS, OPERATORS, Opera
 from benchmarks.timing import Workload
 from benchmarks.worker import Job, run_worker, worker_variables
 from ddpm_bench import device
+from ddpm_bench.operators import VARIABLE
 from ddpm_bench.presets import PRESETS
 from ddpm_bench.unet import UNet
+from ddpm_bench.unet_blocks import conv
 from verification.oracle_network import predict
 
 pytestmark = pytest.mark.needs_mindspore
@@ -133,6 +135,35 @@ def test_right_output_passes_and_a_remembered_or_half_one_does_not(kind: str, di
         workload.gate([(3, output.astype(np.float16).astype(np.float32))])
     with pytest.raises(Invalid, match="has shape"):
         workload.gate([(3, output[1:])])
+
+
+@pytest.mark.parametrize("direction", ["forward", *GRADIENTS])
+def test_convolution_by_winograds_products_is_held_to_what_they_round(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is more: a forward pass of these is off by twice what plain sums may be off."""
+    shape = {"batch": 4, "in_channels": 32, "out_channels": 32, "size": 8, "kernel": 3, "groups": 2, "heads": 2}
+    case = Operator(kind="conv3x3", direction=direction, **shape, flops=1, bytes=10**7).case("digits")
+    allowed = {}
+    for ways in ("native", "conv"):
+        monkeypatch.setenv(VARIABLE, ways)
+        workload, output = outputs_of(case, "pynative")
+        evidence = workload.gate([(3, output)])
+        assert evidence["error"] <= evidence["allowed"]
+        allowed[ways] = evidence["allowed"]
+        with pytest.raises(Invalid, match="off by"):
+            workload.gate([(3, output.astype(np.float16).astype(np.float32))])
+    assert allowed["conv"] > 1.2 * allowed["native"]
+
+
+def test_convolution_that_winograd_is_not_chosen_for_is_held_to_plain_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide enough, and with too few tiles: 16 pixels of three images."""
+    monkeypatch.setenv(VARIABLE, "conv4")
+    cell = conftest.MindSpore(conftest.Job(mode="pynative"), 1.0, device).chosen(nn.SequentialCell([conv(4, 4)]))
+    few = Operator.of(small("conv3x3").params)
+    assert not timed._by_winograd(cell, replace(few, batch=1))
+    assert timed._by_winograd(cell, few)
+    assert not timed._by_winograd(cell, replace(few, size=6))
 
 
 @pytest.mark.parametrize(

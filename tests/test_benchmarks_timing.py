@@ -13,7 +13,7 @@ import pytest
 from benchmarks import timing
 from benchmarks.cases import Case
 from benchmarks.gates import Invalid
-from benchmarks.timing import Workload, run_case
+from benchmarks.timing import SETTLING_CALLS, Workload, run_case
 from benchmarks.turnstile import Alone
 
 
@@ -96,10 +96,30 @@ def timed(
     return SimpleNamespace(row=row, benchmark=benchmark, calls=calls, invalid=invalid)
 
 
-def test_first_call_and_warm_up_are_not_rounds() -> None:
+def test_calls_that_settle_are_not_rounds() -> None:
     done = timed(Machine(), rounds=3)
-    assert done.calls == [0, 1, 2, 3, 4]
+    assert done.calls == list(range(SETTLING_CALLS + 3))
     assert len(done.benchmark.seconds) == 3
+
+
+@pytest.mark.parametrize(("seconds", "untimed"), [(0.1, SETTLING_CALLS), (0.9, 4), (30.0, 2)])
+def test_long_calls_settle_less(seconds: float, untimed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the first one takes, which compiles."""
+    done = compiling_for(100.0, monkeypatch, call_seconds=seconds)
+    assert len(done.calls) == untimed + 5
+
+
+def test_what_is_about_to_be_timed_is_told_by_the_last_untimed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first five of a graph are slower."""
+    told: list[float] = []
+
+    class Told(Alone):
+        def warm(self, seconds: float, rounds: int) -> int:
+            told.append(seconds)
+            return rounds
+
+    compiling_for(1.0, monkeypatch, slow_calls=5, turns=Told())
+    assert told == [pytest.approx(0.005)]
 
 
 def test_round_pays_for_the_work_and_not_for_the_launch() -> None:
@@ -135,7 +155,8 @@ def test_inputs_are_made_and_waited_for_before_the_watch_starts() -> None:
 
 
 def test_gate_sees_the_outputs_of_the_last_timed_calls() -> None:
-    assert timed(Machine(), rounds=5).row["proof"]["gate"] == {"kept": [(5, 5), (6, 6)]}
+    last = SETTLING_CALLS + 4
+    assert timed(Machine(), rounds=5).row["proof"]["gate"] == {"kept": [(last - 1, last - 1), (last, last)]}
 
 
 def test_outputs_that_are_kept_are_of_the_first_calls_however_many_are_timed() -> None:
@@ -143,7 +164,18 @@ def test_outputs_that_are_kept_are_of_the_first_calls_however_many_are_timed() -
     for rounds in (2, 5):
         kept: list[Any] = []
         timed(Machine(), rounds=rounds, keep=kept)
-        assert kept == [(2, 2), (3, 3)]
+        assert kept == [(0, 0), (1, 1)]
+
+
+def test_outputs_are_kept_of_a_case_that_its_gate_refuses() -> None:
+    """What became of the numbers is then all the more worth knowing."""
+    kept: list[Any] = []
+
+    def gate(_: Any) -> dict[str, Any]:
+        raise Invalid("eps_hat is off")
+
+    timed(Machine(), gate=gate, keep=kept)
+    assert kept == [(0, 0), (1, 1)]
 
 
 class Turns(Alone):
@@ -234,7 +266,7 @@ def compiling_in_call(machine: Machine, which: int) -> Callable[[int], dict[str,
     return call
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, SETTLING_CALLS - 1])
 def test_pynative_mode_that_compiled_is_caught(which: int) -> None:
     machine = Machine()
     assert "1 graphs were compiled" in str(timed(machine, call=compiling_in_call(machine, which)).invalid)
@@ -243,7 +275,7 @@ def test_pynative_mode_that_compiled_is_caught(which: int) -> None:
 @pytest.mark.parametrize("mode", ["graph", "pynative"])
 def test_compiling_while_timed_is_caught(mode: str) -> None:
     machine = Machine(mode=mode)
-    assert "during the timed calls" in str(timed(machine, call=compiling_in_call(machine, 3)).invalid)
+    assert "during the timed calls" in str(timed(machine, call=compiling_in_call(machine, SETTLING_CALLS + 1)).invalid)
 
 
 @pytest.mark.parametrize("device", ["GPU", None, "CPU,GPU"])
@@ -271,30 +303,36 @@ def test_outputs_are_held_until_after_the_wait() -> None:
 
 
 def test_too_few_rounds_for_the_gate_are_still_gated() -> None:
-    assert timed(Machine(), rounds=1).row["proof"]["gate"] == {"kept": [(2, 2)]}
+    assert timed(Machine(), rounds=1).row["proof"]["gate"] == {"kept": [(SETTLING_CALLS, SETTLING_CALLS)]}
     assert timing.KEPT_OUTPUTS == 2
 
 
-def compiling_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A case on a clock of its own, which only calls move: 5 ms each, and the first one `seconds` more."""
+def compiling_for(
+    seconds: float, monkeypatch: pytest.MonkeyPatch, *, call_seconds: float = 0.005, slow_calls: int = 0, **given: Any
+) -> SimpleNamespace:
+    """A case on a clock of its own, which only calls move: the first one `seconds` more, some twice as long."""
     clock = {"now": 0.0}
     monkeypatch.setattr(time, "perf_counter", lambda: clock["now"])
     machine = Machine(mode="graph")
 
     def work(number: int) -> None:
-        clock["now"] += 0.005 + (seconds if number == 0 else 0.0)
+        clock["now"] += call_seconds * (2 if number < slow_calls else 1) + (seconds if number == 0 else 0.0)
 
     def call(number: int) -> int:
+        calls.append(number)
         machine.compiled += number == 0
         machine.pending.append(lambda: work(number))
         return number
 
-    return timed(machine, call=call, fetch=lambda output: output, rounds=5)
+    calls: list[int] = []
+    done = timed(machine, call=call, fetch=lambda output: output, rounds=5, **given)
+    done.calls = calls
+    return done
 
 
 def test_second_of_compiling_changes_no_round_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     quick, slow = (compiling_for(seconds, monkeypatch) for seconds in (0.0, 1.0))
     assert slow.benchmark.seconds == pytest.approx(quick.benchmark.seconds, rel=1e-12)
     assert slow.row["split"]["compile"] - quick.row["split"]["compile"] == pytest.approx(1.0)
-    assert slow.row["split"]["first_run"] == pytest.approx(0.010)
+    assert slow.row["split"]["first_run"] == pytest.approx(0.005 * SETTLING_CALLS)
     assert slow.row["split"]["rounds"] == pytest.approx(0.025)
