@@ -21,6 +21,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+SETTLING_CALLS = 6
+"""Calls before the timed ones. The first may compile; and of a graph's first five calls MindSpore computes part with
+one thread, to learn what more are worth (2.10.0, the paper's net on two cores: five of 0.30 s, then 0.25 s). Equally
+many in all arms of a comparison, whatever a call takes there: what is compared is calls of the same number."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -35,7 +40,9 @@ class Case:
     """what one call does, in `unit`"""
     unit: str
     rounds: int
-    """timed calls in one process, after the first call and one unmeasured call"""
+    """timed calls in one process, after those that settle (`timing.py`)"""
+    settle: int = SETTLING_CALLS
+    """calls before those"""
     small: bool = False
     """whether it always shares a worker with the other small ones of its group, which take less than starting one"""
 

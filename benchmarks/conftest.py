@@ -62,7 +62,7 @@ class Job:
     peer: str | None = None
     """which of `peers.PEERS` to time; None for this project's network"""
     outputs: bool = False
-    """whether to leave the outputs of the first calls, as outputs-0.npz and so on, by the cases' order"""
+    """whether to leave the outputs of the first timed calls, as outputs-0.npz and so on, by the cases' order"""
 
     @property
     def whole_graphs(self) -> bool:

@@ -49,7 +49,7 @@ Undecided = Callable[[Mapping[str, Record], Cell], bool]
 """Whether a cell needs more pairs, from the records so far."""
 
 OnOutputs = Callable[[str, Cell, Sequence[NDArray[Any]]], None]
-"""Called with an arm's label, a cell and the outputs of its first calls in the first pair."""
+"""Called with an arm's label, a cell and the outputs of its first timed calls in the first pair."""
 
 OnPair = Callable[[Mapping[str, Record]], None]
 """Called after each pair with the rows it gave, a record an arm, so that nothing measured is lost."""

@@ -28,13 +28,6 @@ from benchmarks.gates import Invalid, Refused
 from benchmarks.lifetime import first_calls
 from benchmarks.turnstile import Alone, Turns
 
-SETTLING_CALLS = 6
-"""Calls before the timed ones. The first may compile; and of a graph's first five calls MindSpore computes part with
-one thread, to learn what more are worth (2.10.0, the paper's net on two cores: five of 0.30 s, then 0.25 s)."""
-
-SETTLING_SECONDS = 2.0
-"""No further one begins when those after the first have taken this long: two settle less, but slow ones matter less."""
-
 KEPT_OUTPUTS = 2
 """Outputs of the last timed calls that the gate sees: two, because a cached output is right once."""
 
@@ -118,6 +111,8 @@ class _Watch:
     """the kept outputs as NumPy arrays or numbers"""
     fetch_seconds: float = 0.0
     """what fetching them took"""
+    first: list[tuple[int, Any]] = field(default_factory=list)
+    """outputs of the first timed calls: of the same inputs in workers that time other numbers of rounds"""
     sums: dict[str, float] = field(default_factory=dict)
     load: float = field(default_factory=lambda: os.getloadavg()[0])
     _opened: dict[str, float] = field(default_factory=dict)
@@ -156,8 +151,8 @@ def run_case(
     """Time `case` with the `benchmark` fixture and put the row into its `extra_info["clock"]`.
 
     Returns why the row is invalid, or None. `params` are the row's; "rounds" of them says how many are timed, unless
-    there is somebody to take `turns` with. `keep` gets the outputs of the first calls, which have the same inputs in
-    every worker, however many it makes. Raises `Invalid` when no turn comes any more.
+    there is somebody to take `turns` with. `keep` gets the outputs of the first timed calls. Raises `Invalid` when no
+    turn comes any more.
     """
     turns = turns or Alone()
     row: dict[str, Any] = {
@@ -168,26 +163,21 @@ def run_case(
     before = machine.compile_count()
     turns.take()
     machine.canary()  # here, where nobody it takes turns with is at work
-    untimed = _settle(workload, machine, keeping=KEPT_OUTPUTS if keep else 0)
-    row["first_call_seconds"] = untimed.seconds[0]
+    untimed = [_once(workload, machine, index) for index in range(case.settle)]
+    row["first_call_seconds"] = untimed[0]
     compiled = machine.compile_count()
-    rounds = turns.warm(untimed.seconds[-1], params["rounds"])
+    rounds = turns.warm(untimed[-1], params["rounds"])
     row |= {"params": {**params, "rounds": rounds}, "interleaved": turns.interleaved}
-    done = len(untimed.seconds)
-    watch = _time_rounds(workload, machine, benchmark, range(done, done + rounds), turns)
+    indices = range(case.settle, case.settle + rounds)
+    watch = _time_rounds(workload, machine, benchmark, indices, turns, keeping=keep is not None)
     row["conditions"] = watch.conditions()
     row["cpu_over_wall"] = watch.sums["cpu_seconds"] / watch.sums["wall_seconds"]
     row["peak_rss_bytes"] = machine.peak_resident_memory()
     counts = {"compiled_by_first_call": compiled - before, "compiled_while_timed": machine.compile_count() - compiled}
-    first = first_calls(untimed.seconds, watch.seconds, compiled=compiled > before)
+    first = first_calls(untimed, watch.seconds, compiled=compiled > before)
     start = time.perf_counter()
-
-    def kept() -> None:
-        if keep:
-            keep([(index, workload.fetch(output)) for index, output in untimed.kept])
-
     try:
-        row["proof"] = _proof(workload, machine, watch, counts, kept)
+        row["proof"] = _proof(workload, machine, watch, counts, keep)
     except Invalid as found:
         reason = str(found)
         row["invalid"] = reason
@@ -198,33 +188,21 @@ def run_case(
     return None
 
 
-@dataclass
-class _Untimed:
-    """The synchronised calls before the rounds."""
-
-    seconds: list[float] = field(default_factory=list)
-    kept: list[tuple[int, Any]] = field(default_factory=list)
-    """index and output of the first ones"""
-
-
-def _settle(workload: Workload, machine: Machine, *, keeping: int) -> _Untimed:
-    """Call until calls take what they are going to take: `SETTLING_CALLS`, or two if those are long."""
-    untimed, index = _Untimed(), 0
-    while index < 2 or (index < SETTLING_CALLS and sum(untimed.seconds[1:]) < SETTLING_SECONDS):
-        arguments = workload.prepare(index)
-        machine.synchronize()
-        start = time.perf_counter()
-        output = workload.call(*arguments)
-        machine.synchronize()
-        untimed.seconds.append(time.perf_counter() - start)
-        if index < keeping:
-            untimed.kept.append((index, output))
-        del output  # held until after the wait: releasing it earlier would let its memory be reused meanwhile
-        index += 1
-    return untimed
+def _once(workload: Workload, machine: Machine, index: int) -> float:
+    """Seconds of one synchronised call that is not recorded as a round."""
+    arguments = workload.prepare(index)
+    machine.synchronize()
+    start = time.perf_counter()
+    output = workload.call(*arguments)
+    machine.synchronize()
+    seconds = time.perf_counter() - start
+    del output  # held until after the wait: releasing it earlier would let its memory be reused meanwhile
+    return seconds
 
 
-def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, indices: range, turns: Turns) -> _Watch:
+def _time_rounds(
+    workload: Workload, machine: Machine, benchmark: Any, indices: range, turns: Turns, *, keeping: bool
+) -> _Watch:
     watch, following = _Watch(), iter(indices)
 
     def close() -> None:
@@ -246,6 +224,8 @@ def _time_rounds(workload: Workload, machine: Machine, benchmark: Any, indices: 
         output = workload.call(*arguments)
         machine.synchronize()
         watch.kept.append((index, output))
+        if keeping and len(watch.first) < KEPT_OUTPUTS:
+            watch.first.append((index, output))
 
     benchmark.pedantic(target, setup=setup, rounds=len(indices), iterations=1, warmup_rounds=0)
     watch.close()
@@ -260,7 +240,7 @@ def _proof(
     machine: Machine,
     watch: _Watch,
     counts: Mapping[str, int],
-    keep: Callable[[], None],
+    keep: Callable[[Kept], None] | None,
 ) -> dict[str, Any]:
     """Everything that supports the number. Raises `Invalid` with the first thing that does not."""
     canary = dict(machine.canary())
@@ -272,7 +252,8 @@ def _proof(
         )
     _check_mode(machine.mode, counts)
     _check_placement(machine.device, workload.placement)
-    keep()
+    if keep:
+        keep([(index, workload.fetch(output)) for index, output in watch.first])
     _check_waited(watch.fetch_seconds, watch.sums["wall_seconds"] / len(watch.seconds))
     try:
         gate = dict(workload.gate(watch.fetched))

@@ -69,6 +69,10 @@ TUNING = "no remedies"
 release would look as fast as the others; with MindSpore's own setting identical releases differ by a third on few
 cores, where its threads and those that compute take turns by the scheduler's tick."""
 
+SETTLE = 2
+"""Calls of each worker that are not timed, fewer than elsewhere: four more of a build that takes thirty times as long
+would take as long as all its timed ones, and four slow calls of fifty do not reach a median."""
+
 STUDIED = ("mindspore",)
 """The key of the environment in which builds may differ; in any other they are not compared."""
 
@@ -216,8 +220,9 @@ def _bout(usable: Sequence[Build], held: Mapping[str, Contents], question: Quest
     }
     arms = tuple(Arm(build.label, python=str(build.python), tuning=TUNING) for build in usable)
     explaining = any(not case.small for case, _ in question.picks)
+    picks = tuple((dataclasses.replace(case, settle=SETTLE), mode) for case, mode in question.picks)
     return duel.Bout(
-        arms, question.picks, min(EARLY, question.pairs), budget=question.budget, about={"sweep": asked},
+        arms, picks, min(EARLY, question.pairs), budget=question.budget, about={"sweep": asked},
         small_pairs=OPERATOR_PAIRS if explaining else None, shared=True, compile_cache=True,
     )  # fmt: skip
 

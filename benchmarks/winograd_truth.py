@@ -2,13 +2,13 @@
 
 With a tile of inputs d (6×6), the kernel g (3×3), a tile of outputs y (4×4), and ⊙ entry by entry,
 
-    y = Aᵀ [ Σ_channels U ⊙ V ] A,        U = G g Gᵀ,        V = B d Bᵀ                     (Lavin and Gray 2016)
+    y = Aᵀ [ Σ_channels U ⊙ V ] A,        U = G g Gᵀ,        V = Bᵀ d B                     (Lavin and Gray 2016)
 
-which with w = A dy Aᵀ for the gradient of Σ dy·y has dd = Bᵀ [ Σ U ⊙ w ] B and dg = Gᵀ [ Σ V ⊙ w ] G. Most of it
+which with w = A dy Aᵀ for the gradient of Σ dy·y has dd = B [ Σ U ⊙ w ] Bᵀ and dg = Gᵀ [ Σ V ⊙ w ] G. Most of it
 cancels in exact arithmetic, but not what rounding does to it. Written out, an output is a sum of products a g b d of
 entries of both operands and of the matrices, and with A² for A ∘ A and so on the squares of all these add up to
 
-    s² = A²ᵀ [ Σ (G² g² G²ᵀ) ⊙ (B² d² B²ᵀ) ] A²,        so |computed − exact| ≤ SAFETY · u · sqrt(n) · s
+    s² = A²ᵀ [ Σ (G² g² G²ᵀ) ⊙ (B²ᵀ d² B²) ] A²,        so |computed − exact| ≤ SAFETY · u · sqrt(n) · s
 
 by (1) of `operator_truth.py`, n being the products of an entry's sum and the roundings of the three transforms that
 each goes through.
@@ -38,7 +38,8 @@ WIDTH = M + 2
 """Of a tile of inputs."""
 
 TRANSFORMS = 3 * WIDTH**2
-"""Roundings that a product meets in three transforms, at most: one for each entry of a tile."""
+"""Roundings that a product meets in three transforms, at most one for each entry of a tile: as B has zeros, also where
+the gradients of up to four tiles add up."""
 
 
 def _powers(count: int) -> Array:
@@ -58,14 +59,14 @@ def _values() -> Array:
 
 
 A = _powers(M)
-B = np.array([[*product, *[0.0] * (WIDTH - len(product))] for product in _products()])
+B = np.array([[*product, *[0.0] * (WIDTH - len(product))] for product in _products()]).T
 G = _powers(3) / _values()
 
 
 def conv(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any]) -> Truth:
     """The convolution of `x` (B, C, H, W), H and W whole tiles, with bias."""
     expected = operator_truth.conv(x, weight, bias, 1).expected
-    sums = _each_entry(_there(G, weight), _there(B, _inputs(x)))
+    sums = _each_entry(_there(G, weight), _there(B.T, _inputs(x)))
     squares = _untiled(_back(A, sums), expected.shape)
     return _granted(expected, squares + np.reshape(bias, (1, -1, 1, 1)) ** 2, x.shape[1])
 
@@ -74,13 +75,13 @@ def conv_input_gradient(dy: NDArray[Any], weight: NDArray[Any]) -> Truth:
     """The gradient of Σ dy·conv(x) with respect to x."""
     expected = operator_truth.conv_input_gradient(dy, weight, dy.shape[2], 1).expected
     sums = _each_entry(_there(G, np.swapaxes(weight, 0, 1)), _there(A, _outputs(dy)))
-    return _granted(expected, _overlapped(_back(B, sums), expected.shape), len(weight))
+    return _granted(expected, _overlapped(_back(B.T, sums), expected.shape), len(weight))
 
 
 def conv_weight_gradient(x: NDArray[Any], dy: NDArray[Any]) -> Truth:
     """The gradient of Σ dy·conv(x) with respect to the weights."""
     expected = operator_truth.conv_weight_gradient(x, dy, 3, 1).expected
-    seen, up = _there(B, _inputs(x)), _there(A, _outputs(dy))
+    seen, up = _there(B.T, _inputs(x)), _there(A, _outputs(dy))
     return _granted(expected, _back(G, _each_entry(up, np.swapaxes(seen, 0, 1))), up.shape[1])
 
 

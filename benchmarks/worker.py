@@ -55,7 +55,7 @@ class Job:
     side: Arm = field(default_factory=lambda: Arm("here"))
     """the interpreter and the code that do it"""
     outputs: bool = False
-    """whether the outputs of the first calls are wanted, too"""
+    """whether the outputs of the first timed calls are wanted, too"""
 
     @property
     def label(self) -> str:
@@ -77,7 +77,7 @@ class Answer:
     seen: dict[str, Any]
     seconds: float
     outputs: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
-    """of the first calls, by case, where the job asked for them"""
+    """of the first timed calls, by case, where the job asked for them"""
     mishap: str | None = None
     """what went wrong beside any gate, in words behind "the worker …": a signal ended it, or a case raised an error"""
 

@@ -16,7 +16,7 @@ from benchmarks import test_peaks as timed_peaks
 from benchmarks import test_sampling as timed_sampling
 from benchmarks import test_training as timed_training
 from benchmarks import test_unet as timed_unet
-from benchmarks.cases import PEAKS, Case, select
+from benchmarks.cases import PEAKS, SETTLING_CALLS, Case, select
 from benchmarks.timing import Workload
 from benchmarks.worker import Job, run_worker, worker_variables
 from ddpm_bench import device, sample
@@ -223,7 +223,7 @@ class WithCell(Machine):
 
 
 def test_training_that_skips_its_update_is_refused() -> None:
-    """Weights are put back after the third call."""
+    """Weights are put back after the first timed call."""
     machine = WithCell()
     workload = timed_training.training_step(small("training_step"), machine, predict)
     step, calls = workload.call, []
@@ -231,14 +231,14 @@ def test_training_that_skips_its_update_is_refused() -> None:
     def skipping() -> Any:
         before = conftest.weights(machine.cell)
         calls.append(step())
-        if len(calls) == 3:  # the first timed one
+        if len(calls) == SETTLING_CALLS + 1:
             for name, parameter in machine.cell.parameters_and_names():
                 parameter.set_data(Tensor(before[name]))
         return calls[-1]
 
     workload = dataclasses.replace(workload, call=skipping)
     invalid = timing.run_case(small("training_step"), workload, machine, Benchmark(), {"rounds": 2})
-    assert "training step 3 left" in str(invalid)
+    assert f"training step {SETTLING_CALLS + 1} left" in str(invalid)
 
 
 def test_training_in_half_precision_is_refused() -> None:

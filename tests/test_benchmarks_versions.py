@@ -70,6 +70,7 @@ def test_each_build_is_judged_against_the_one_before_it(bouts: list[Any]) -> Non
     assert versions.exit_code(found) == 1
     (bout,) = bouts
     assert [arm.tuning for arm in bout.arms] == [versions.TUNING] * 3
+    assert {case.settle for case, _ in bout.picks} == {2}, "a slow build would make its row a minute longer"
     assert [arm.python for arm in bout.arms] == [f"/opt/{label}" for label in SECONDS]
 
 
