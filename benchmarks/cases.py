@@ -40,9 +40,9 @@ class Case:
     """what one call does, in `unit`"""
     unit: str
     rounds: int
-    """timed calls in one process, after those that settle (`timing.py`)"""
+    """timed calls in one process"""
     settle: int = SETTLING_CALLS
-    """calls before those"""
+    """calls before those, which are not timed"""
     small: bool = False
     """whether it always shares a worker with the other small ones of its group, which take less than starting one"""
 
