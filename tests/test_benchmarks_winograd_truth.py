@@ -90,9 +90,9 @@ def test_transforms_are_the_convolution_but_for_rounding(way: str) -> None:
 
 @EACH
 def test_float32_keeps_the_bound_with_room(way: str) -> None:
-    """The seed is fixed. Over others the largest of 32 thousand errors hardly moves: an honest sum never fails."""
+    """Of the seed here 0.14 to 0.15, of 25 others 0.11 to 0.19; a bound that forgets the transforms makes it 0.22."""
     computed, held, _ = WAYS[way]
-    assert 0.05 < ratio(computed(X, DY, W, np.float32), held(X, DY, W)) < 0.5
+    assert 0.1 < ratio(computed(X, DY, W, np.float32), held(X, DY, W)) < 0.2
 
 
 @EACH
