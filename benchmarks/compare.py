@@ -6,11 +6,18 @@ delta = log(v_new / v_old), over processes that ran in pairs (one of each arm, s
     d_i = log v_new,i − log v_old,i        with the interval of the signed-rank test over the d_i (`intervals.py`),
 
 which holds for every symmetric noise; for the fewest pairs it is Student's. Where rounds took turns (`turnstile.py`),
-d_i is the median over turns k of log(s_new,i,k / s_old,i,k) instead: each turn against the one beside it, so that
-what happened to both for a while is in neither. Pairs that the machine spoilt are left out (`contamination.py`). Pairs
-that ran one after the other widen their interval by what an autocorrelated machine does to ABBA order
-(`intervals.SERIAL`). Over arms that were measured at different times it is the difference of the means of log v, with
-Welch's degrees of freedom (1947), each arm's processes being taken to remember each other (`intervals.remembered`).
+d_i is the mean of two such ratios instead: of the fastest tenth of each arm's rounds, to which the machine added least,
+and of ordinary calls, the median over turns k of log(s_new,i,k / s_old,i,k), where each turn stands against the one
+beside it and what happened to both for a while is in neither. Pairs that the machine spoilt are left out
+(`contamination.py`). Pairs that ran one after the other widen their interval by what an autocorrelated machine does to
+ABBA order (`intervals.SERIAL`). Over arms that were measured at different times it is the difference of the means of
+log v, with Welch's degrees of freedom (1947), each arm's processes being taken to remember each other
+(`intervals.remembered`).
+
+Code can become slower in every call but its fastest (a lock, a collector, a thread that spins), and half of that may be
+less than the effect. If ordinary calls are slower (or faster) by the effect or more, surely so, and surely more so than
+the fastest, nothing else is said: the answer is inconclusive and names both. Of code compared with itself that happens
+at `ALPHA` at most, and raises no alarm.
 
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.
@@ -46,7 +53,9 @@ from benchmarks.estimate import (
     Estimate,
     detectable,
     estimate_of_pairs,
+    fastest_log_ratio,
     independent_estimate,
+    ordinary_log_ratio,
     pair_log_ratio,
     processes_needed,
 )
@@ -84,6 +93,9 @@ class Verdict:
     """process to the reason why its pair does not count"""
     alpha: float = ALPHA
     """error rate of each one-sided statement; a part of `ALPHA` where a running comparison was looked at"""
+    ordinary_ratio: float | None = None
+    """of ordinary calls alone, the median over turns; None where rounds did not take turns"""
+    ordinary_interval: tuple[float, float] | None = None
 
     def as_record(self) -> Record:
         """The verdict as JSON can hold it."""
@@ -197,6 +209,8 @@ def judge_pairs(
         ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
         estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
         verdict = _judged(case, params, estimate, effect)
+        if together:
+            verdict = _beside_ordinary(verdict, pairs.kept, effect)
     else:
         verdict = _too_few(case, params, (count, count), least)
     dropped = {str(process): reason for process, reason in pairs.dropped.items()}
@@ -204,6 +218,25 @@ def judge_pairs(
         why = f"{len(dropped)} of {count + len(dropped)} pairs were spoilt by the machine: measure when it is quieter"
         verdict = dataclasses.replace(verdict, label="inconclusive", why=why)
     return dataclasses.replace(verdict, dropped=dropped)
+
+
+def _beside_ordinary(verdict: Verdict, pairs: Sequence[contamination.Pair], effect: float) -> Verdict:
+    """The verdict on `pairs` with what their ordinary calls say to it."""
+    ordinary = [ordinary_log_ratio(*pair) for pair in pairs]
+    found = estimate_of_pairs(ordinary, verdict.alpha)
+    more = estimate_of_pairs(
+        [each - fastest_log_ratio(*pair) for each, pair in zip(ordinary, pairs, strict=True)], verdict.alpha
+    )
+    low, high = (math.exp(bound) for bound in found.interval)
+    verdict = dataclasses.replace(verdict, ordinary_ratio=math.exp(found.log_ratio), ordinary_interval=(low, high))
+    sign, told = (1, "slower") if found.log_ratio > 0 else (-1, "faster")
+    surely = all(min(sign * end for end in ends) > 0 for ends in (found.interval, more.interval))
+    if verdict.label in (told, "inconclusive") or not surely or abs(found.log_ratio) < math.log1p(effect):
+        return verdict
+    span = f"{100 * (low - 1):+.2f} % … {100 * (high - 1):+.2f} %"
+    together = f"fastest and ordinary calls together are {verdict.label} ({verdict.why})"
+    why = f"{together}, but the ordinary ones by themselves are {told}, {span}, and surely more so than the fastest"
+    return dataclasses.replace(verdict, label="inconclusive", why=why)
 
 
 def _gross(pairs: Sequence[contamination.Pair]) -> bool:

@@ -101,7 +101,7 @@ def replay_proof(proof: Record, effect: float | None = None, *, resamples: int =
         "case": proof["case"], "params": {"mode": proof["mode"]}, "environment": None, "sessions": len(proof["trials"]),
         "comparisons": [], "alarms": 0, "false_alarms": 0, "steps": [], "noise": rates[rivals.EVERY],
     }  # fmt: skip
-    beside = rivals.tables(proof, effect, rates, resamples=resamples, seed=seed)
+    beside = rivals.tables(proof, effect, rates, rivals.noises(judged(proof)), resamples=resamples, seed=seed)
     return {**_record(effect, resamples, seed, [cell]), "rivals": beside}
 
 
@@ -221,6 +221,22 @@ def without_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _slowed(row: Measurement, log_ratio: float) -> Measurement:
     """The measurement with every round longer by a factor."""
     return dataclasses.replace(row, seconds=tuple(s * math.exp(log_ratio) for s in row.seconds))
+
+
+def judged(proof: Record) -> Record:
+    """A `proof` whose trials ended as the rule of today has it, which may be another than when they were recorded."""
+    return {**proof, "trials": [_judged(proof, trial) for trial in proof["trials"]]}
+
+
+def _judged(proof: Record, trial: Record) -> Record:
+    pairs = _recorded(proof, trial)
+    looks = [look for look in LOOKS if look < len(pairs)]
+    labels = {look: _label_at_look(pairs[:look], proof["effect"]) for look in (*looks, len(pairs))}
+    used = next((look for look, label in labels.items() if label != "inconclusive"), len(pairs))
+    return {
+        **trial, "verdict": {"label": labels[used]}, "pairs": trial["pairs"][:used],
+        "seconds": trial["seconds"] * used / len(pairs),
+    }  # fmt: skip
 
 
 def _same_code(proof: Record, trials: Sequence[Record]) -> list[Pair]:

@@ -158,18 +158,26 @@ def noises(proof: Record) -> dict[str, list[Record]]:
     return {EVERY: trials, UNDISTURBED: [trial for trial in trials if not trial["disturbed"]]}
 
 
-def tables(proof: Record, effect: float, clock: Mapping[str, Record], *, resamples: int, seed: int) -> list[Record]:
+def tables(
+    proof: Record,
+    effect: float,
+    clock: Mapping[str, Record],
+    judged: Mapping[str, Sequence[Record]],
+    *,
+    resamples: int,
+    seed: int,
+) -> list[Record]:
     """The clock and its rivals on each of the `noises` of a `proof`.
 
-    `clock` has the clock's own rates on them, of comparisons that end when decided. A table is left out where there are
-    fewer than `FEWEST_PAIRS`.
+    `clock` has the clock's own rates on them, of comparisons that end when decided, and `judged` their trials as they
+    end by its rule. A table is left out where there are fewer than `FEWEST_PAIRS`.
     """
     found = []
     for noise, trials in noises(proof).items():
         pairs = _pairs(trials)
         if len(pairs) >= FEWEST_PAIRS:
             rates = {name: clock[noise][name] for name in ("alarm_rate", "detection_rate")}
-            ours = {**_clock(trials), "own": rates}
+            ours = {**_clock(judged[noise]), "own": rates}
             instruments = [ours, *compared(trials, effect, resamples, seed)]
             found.append({"noise": noise, "pairs": len(pairs), "instruments": instruments})
     return found
@@ -189,7 +197,7 @@ def compared(trials: Sequence[Record], effect: float, resamples: int, seed: int)
 
 
 def _clock(trials: Sequence[Record]) -> Record:
-    """What the clock's own verdicts were and took."""
+    """What the clock's own verdicts are, and what they took."""
     labels: dict[bool, list[str]] = {False: [], True: []}
     for trial in trials:
         labels[bool(trial["planted"])].append(trial["verdict"]["label"])

@@ -206,11 +206,54 @@ def turns(ratios: list[list[float]]) -> list[dict[str, Any]]:
     return arms
 
 
-def test_value_of_an_interleaved_pair_is_the_median_of_its_rounds_ratios() -> None:
-    """The difference of log medians would be log 1.3 here: the machine's speed changes between the rounds."""
-    arms = turns([[1.0, 1.02, 1.3]] * 8)
+def test_value_of_an_interleaved_pair_is_of_its_fastest_and_its_ordinary_calls() -> None:
+    """The median of the ratios is 1.02, the fastest calls have 1.01; the difference of log medians would be log 1.3."""
+    arms = turns([[1.01, 1.3, 1.02]] * 8)
     verdict = only_verdict(compare_records(*arms))
-    assert verdict["ratio"] == pytest.approx(1.02)
+    assert verdict["ratio"] == pytest.approx(math.sqrt(1.01 * 1.02))
+    assert verdict["ordinary_ratio"] == pytest.approx(1.02)
+    assert verdict["ordinary_interval"] == pytest.approx([1.02, 1.02])
+
+
+def test_fastest_calls_are_a_tenth_and_one_at_least() -> None:
+    """Of 40 rounds four: 1, 1, 1, 4 of the old arm have the mean logarithm log 4 / 4, and of 19 there is one."""
+    old, new = (
+        [[1.0, 1.0, 1.0, 4.0, *[8.0] * 36], [1.0, *[8.0] * 18]],
+        [[2.0, 2.0, 2.0, 2.0, *[8.0] * 36], [2.0, *[8.0] * 18]],
+    )
+    for before, after, ratio in zip(old, new, (2.0 / 4**0.25, 2.0), strict=True):
+        arms = turns([[1.0]] * 8)
+        for record_, seconds in zip(arms, (before, after), strict=True):
+            for row in record_["measurements"]:
+                row["seconds"] = seconds
+        verdict = only_verdict(compare_records(*arms))
+        assert (verdict["ratio"], verdict["ordinary_ratio"]) == (pytest.approx(math.sqrt(ratio)), pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(("jitter", "label"), [(1.05, "inconclusive"), (1.02, "equivalent"), (0.95, "inconclusive")])
+def test_calls_that_are_slower_except_the_fastest_are_not_called_equivalent(jitter: float, label: str) -> None:
+    """Half of 5 % is less than the effect; of 2 % both are."""
+    wobble = 1 + 0.001 * np.random.default_rng(5).standard_normal((8, 3))
+    ratios = [[w[0], jitter * w[1], jitter * w[2]] for w in wobble]  # the machine is fastest in the first of each three
+    verdict = only_verdict(compare_records(*turns(ratios)))
+    assert verdict["label"] == label, verdict["why"]
+    told = "slower" if jitter > 1 else "faster"
+    assert (f"the ordinary ones by themselves are {told}" in verdict["why"]) == (label == "inconclusive")
+
+
+def test_ordinary_calls_that_agree_with_the_fastest_change_nothing() -> None:
+    wobble = 1 + 0.001 * np.random.default_rng(6).standard_normal((8, 3))
+    for factor, label in ((1.05, "slower"), (0.95, "faster"), (1.0, "equivalent")):
+        assert only_verdict(compare_records(*turns((factor * wobble).tolist())))["label"] == label
+
+
+def test_pairs_one_after_the_other_say_nothing_of_ordinary_calls() -> None:
+    arms = turns([[1.01, 1.3, 1.02]] * 8)
+    for row in arms[1]["measurements"]:
+        row["interleaved"] = False
+    verdict = only_verdict(compare_records(*arms))
+    assert (verdict["ordinary_ratio"], verdict["ordinary_interval"]) == (None, None)
+    assert verdict["ratio"] == pytest.approx(1.3)
 
 
 def test_turn_of_an_arm_with_more_rounds_counts_as_its_median() -> None:
@@ -219,7 +262,9 @@ def test_turn_of_an_arm_with_more_rounds_counts_as_its_median() -> None:
     for old, new in zip(arms[0]["measurements"], arms[1]["measurements"], strict=True):
         old.update(seconds=[0.099, 0.1, 0.5, 0.2, 0.05, 0.2], params={**old["params"], "rounds": 6})
         new.update(seconds=[1.0, 2.0], params={**new["params"], "rounds": 2})
-    assert only_verdict(compare_records(*arms))["ratio"] == pytest.approx(10.0)
+    verdict = only_verdict(compare_records(*arms))
+    assert verdict["ordinary_ratio"] == pytest.approx(10.0)
+    assert verdict["ratio"] == pytest.approx(math.sqrt(10.0 * 1.0 / 0.05))
     apart = [{**arm, "session": name} for arm, name in zip(arms, "ab", strict=True)]
     verdict = only_verdict(compare_records(*apart))
     assert (verdict["label"], verdict["why"]) == ("incomparable", "what was timed differs in rounds: 6 → 2")

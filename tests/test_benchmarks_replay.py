@@ -162,6 +162,18 @@ def test_noise_of_the_clocks_own_trial_is_replayed_as_it_stands() -> None:
     assert cell["noise"]["detection_rate"] >= stats.binom.ppf(1e-4, 100, 0.95) / 100
 
 
+def test_trials_are_judged_anew_with_the_pairs_that_would_have_been_enough() -> None:
+    """Ten pairs were recorded, and eight decide; what they took is a share of what all ten did."""
+    record = proof(0.1 * PERCENT)
+    found = replay.judged(record)["trials"]
+    assert [(t["verdict"]["label"], len(t["pairs"]), t["seconds"]) for t in found] == [
+        ("equivalent", 8, 0.8), ("slower", 8, 0.8), ("equivalent", 8, 0.8),
+    ]  # fmt: skip
+    assert [trial["verdict"]["label"] for trial in record["trials"]] == ["x"] * 3
+    wide = [t["verdict"]["label"] for t in replay.judged(proof(20 * PERCENT))["trials"]]
+    assert "inconclusive" in wide, "and none of the ten pairs is left out then"
+
+
 def test_pairs_that_the_machine_spoilt_are_left_out_of_resampled_comparisons() -> None:
     """A third of the pairs lost half of their time to other guests: nothing may be said."""
     record = proof(PERCENT)
