@@ -14,10 +14,8 @@ ABBA order (`intervals.SERIAL`). Over arms that were measured at different times
 log v, with Welch's degrees of freedom (1947), each arm's processes being taken to remember each other
 (`intervals.remembered`).
 
-Code can become slower in every call but its fastest (a lock, a collector, a thread that spins), and half of that may be
-less than the effect. If ordinary calls are slower (or faster) by the effect or more, surely so, and surely more so than
-the fastest, nothing else is said: the answer is inconclusive and names both. Of code compared with itself that happens
-at `ALPHA` at most, and raises no alarm.
+Where these two surely differ from each other, by an interval over the pairs again, the code has changed in its fastest
+calls and not in others, or the other way round; then d_i is of ordinary calls alone, and the verdict says so.
 
 Processes, never rounds: rounds of one process share its memory layout and thread placement, and testing over them
 raises false alarms in most comparisons of a program with itself.
@@ -49,14 +47,15 @@ from benchmarks.estimate import (
     ALPHA,
     CONFIDENCE,
     MOST_PROCESSES,
+    ORDINARY,
     POWER,
+    PROCESSES,
     Estimate,
     detectable,
     estimate_of_pairs,
-    fastest_log_ratio,
     independent_estimate,
     ordinary_log_ratio,
-    pair_log_ratio,
+    pair_log_ratios,
     processes_needed,
 )
 from benchmarks.looks import EARLY, GROSS, level
@@ -93,9 +92,8 @@ class Verdict:
     """process to the reason why its pair does not count"""
     alpha: float = ALPHA
     """error rate of each one-sided statement; a part of `ALPHA` where a running comparison was looked at"""
-    ordinary_ratio: float | None = None
-    """of ordinary calls alone, the median over turns; None where rounds did not take turns"""
-    ordinary_interval: tuple[float, float] | None = None
+    judged_by: str | None = None
+    """what of pairs: "fastest and ordinary calls", "ordinary calls" or "processes\""""
 
     def as_record(self) -> Record:
         """The verdict as JSON can hold it."""
@@ -205,12 +203,12 @@ def judge_pairs(
     alpha = level(count + len(pairs.dropped), ALPHA, most) if most else ALPHA
     least = few.enough(alpha) if most else 2
     if count >= least or (most and _gross(pairs.kept)):
-        together = all(row.interleaved for pair in pairs.kept for row in pair)
-        ratios = [pair_log_ratio(*pair) for pair in pairs.kept]
-        estimate = estimate_of_pairs(ratios, alpha, stretch=1.0 if together else few.SERIAL)
-        verdict = _judged(case, params, estimate, effect)
-        if together:
-            verdict = _beside_ordinary(verdict, pairs.kept, effect)
+        ratios, by = pair_log_ratios(pairs.kept, alpha)
+        estimate = estimate_of_pairs(ratios, alpha, stretch=few.SERIAL if by == PROCESSES else 1.0)
+        verdict = dataclasses.replace(_judged(case, params, estimate, effect), judged_by=by)
+        if by == ORDINARY:
+            why = f"{verdict.why}; of ordinary calls alone, since the fastest surely changed by something else"
+            verdict = dataclasses.replace(verdict, why=why)
     else:
         verdict = _too_few(case, params, (count, count), least)
     dropped = {str(process): reason for process, reason in pairs.dropped.items()}
@@ -220,28 +218,9 @@ def judge_pairs(
     return dataclasses.replace(verdict, dropped=dropped)
 
 
-def _beside_ordinary(verdict: Verdict, pairs: Sequence[contamination.Pair], effect: float) -> Verdict:
-    """The verdict on `pairs` with what their ordinary calls say to it."""
-    ordinary = [ordinary_log_ratio(*pair) for pair in pairs]
-    found = estimate_of_pairs(ordinary, verdict.alpha)
-    more = estimate_of_pairs(
-        [each - fastest_log_ratio(*pair) for each, pair in zip(ordinary, pairs, strict=True)], verdict.alpha
-    )
-    low, high = (math.exp(bound) for bound in found.interval)
-    verdict = dataclasses.replace(verdict, ordinary_ratio=math.exp(found.log_ratio), ordinary_interval=(low, high))
-    sign, told = (1, "slower") if found.log_ratio > 0 else (-1, "faster")
-    surely = all(min(sign * end for end in ends) > 0 for ends in (found.interval, more.interval))
-    if verdict.label in (told, "inconclusive") or not surely or abs(found.log_ratio) < math.log1p(effect):
-        return verdict
-    span = f"{100 * (low - 1):+.2f} % … {100 * (high - 1):+.2f} %"
-    together = f"fastest and ordinary calls together are {verdict.label} ({verdict.why})"
-    why = f"{together}, but the ordinary ones by themselves are {told}, {span}, and surely more so than the fastest"
-    return dataclasses.replace(verdict, label="inconclusive", why=why)
-
-
 def _gross(pairs: Sequence[contamination.Pair]) -> bool:
     """Whether a change is so large that few pairs are enough to call it one (`looks.py`)."""
-    ratios = [pair_log_ratio(*pair) for pair in pairs]
+    ratios = [ordinary_log_ratio(*pair) for pair in pairs]
     return len(ratios) >= EARLY and (min(ratios) > GROSS or max(ratios) < -GROSS)
 
 

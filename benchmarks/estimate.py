@@ -34,6 +34,9 @@ MOST_PROCESSES = 1000
 FASTEST = 0.1
 """Share of an arm's rounds, one at least, that are its fastest."""
 
+BOTH, ORDINARY, PROCESSES = "fastest and ordinary calls", "ordinary calls", "processes"
+"""What pairs are judged by."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -71,35 +74,59 @@ class Estimate:
         return (self.log_ratio - half, self.log_ratio + half)
 
 
-def pair_log_ratio(old: Measurement, new: Measurement) -> float:
-    """The log-ratio of a pair: of its fastest and its ordinary calls, half each; of processes' values without turns.
+def pair_log_ratios(pairs: Sequence[tuple[Measurement, Measurement]], alpha: float = ALPHA) -> tuple[list[float], str]:
+    """Of each pair the log-ratio that it is judged by, and of what: `BOTH`, `ORDINARY` or `PROCESSES`.
 
     What a machine adds to a call is nothing, or a whole time slice of the scheduler's. So calls have two or three
     speeds: a median is one of them or another, as it happens, and the fastest are those of a lucky process. Rarely is
-    the machine wrong about both in one pair, and half of one error is a small error.
+    the machine wrong about both in one pair, and half of one error is a small error: so it is the mean of both, while
+    they may be the same. Code can become slower in every call but its fastest, or in those alone; where the interval of
+    what they differ by excludes 0, ordinary calls count alone.
+
+    Pairs without turns have the values of their processes. Two pairs at least.
     """
-    if not (old.interleaved and new.interleaved):
-        return math.log(new.value / old.value)
-    return (fastest_log_ratio(old, new) + ordinary_log_ratio(old, new)) / 2
-
-
-def fastest_log_ratio(old: Measurement, new: Measurement) -> float:
-    """The log-ratio of a pair's fastest calls, to which the machine added least: of each, `FASTEST` of its rounds."""
-    logs = [np.sort(np.log(row.seconds)) for row in (old, new)]
-    means = [arm[: max(1, int(FASTEST * len(arm)))].mean() for arm in logs]
-    return float(means[1] - means[0])
+    ordinary = [ordinary_log_ratio(*pair) for pair in pairs]
+    if not all(row.interleaved for pair in pairs for row in pair):
+        return ordinary, PROCESSES
+    fastest = [fastest_log_ratio(*pair) for pair in pairs]
+    low, high = estimate_of_pairs(np.subtract(ordinary, fastest), alpha).interval
+    if low > 0 or high < 0:
+        return ordinary, ORDINARY
+    return [(o + f) / 2 for o, f in zip(ordinary, fastest, strict=True)], BOTH
 
 
 def ordinary_log_ratio(old: Measurement, new: Measurement) -> float:
-    """The log-ratio of a pair's ordinary calls: the median over turns, each beside the other arm's.
+    """The log-ratio of a pair: of turns side by side where they took turns, else of the processes' values.
 
-    A turn's value is its median round: an arm whose calls are shorter has several in one (`pairs.count_rounds`).
+    The median over turns. A turn's value is its median round: an arm whose calls are shorter has several in one
+    (`pairs.count_rounds`).
     """
-    turns = min(len(old.seconds), len(new.seconds))
-    if len(old.seconds) % turns or len(new.seconds) % turns:
+    turns = _turns(old, new)
+    if turns is None:
         return math.log(new.value / old.value)
-    medians = [np.median(np.log(row.seconds).reshape(turns, -1), axis=1) for row in (old, new)]
-    return float(np.median(medians[1] - medians[0]))
+    return float(np.median(np.median(turns[1], axis=1) - np.median(turns[0], axis=1)))
+
+
+def fastest_log_ratio(old: Measurement, new: Measurement) -> float:
+    """The log-ratio of a pair's fastest calls, to which the machine added least; without turns, of its values.
+
+    Of the rounds that have the same place in their turns the fastest `FASTEST`, and the mean over places: of an arm
+    with more rounds a tenth is further from its fastest one, and that must not look like speed.
+    """
+    turns = _turns(old, new)
+    if turns is None:
+        return math.log(new.value / old.value)
+    count = max(1, int(FASTEST * len(turns[0])))
+    means = [np.sort(arm, axis=0)[:count].mean() for arm in turns]
+    return float(means[1] - means[0])
+
+
+def _turns(old: Measurement, new: Measurement) -> list[NDArray[np.float64]] | None:
+    """Logarithms of the seconds of each arm, (turns, rounds a turn), or None where rounds did not take turns."""
+    turns = min(len(old.seconds), len(new.seconds))
+    if not (old.interleaved and new.interleaved) or len(old.seconds) % turns or len(new.seconds) % turns:
+        return None
+    return [np.log(row.seconds).reshape(turns, -1) for row in (old, new)]
 
 
 def paired_estimate(old: Sequence[float], new: Sequence[float]) -> Estimate:

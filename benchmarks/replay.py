@@ -43,7 +43,7 @@ from benchmarks import rivals, steps
 from benchmarks.compare import compare_records, judge, judge_pairs
 from benchmarks.contamination import Pair
 from benchmarks.environment import CODE_KEYS
-from benchmarks.estimate import independent_estimate, pair_log_ratio
+from benchmarks.estimate import independent_estimate, pair_log_ratios
 from benchmarks.looks import LOOKS
 from benchmarks.measurement import SCHEMA, BenchmarkError, Measurement, Record, check_record, measurements, now
 
@@ -206,7 +206,7 @@ def _centred(arms: dict[object, list[Measurement]]) -> list[Pair]:
     pairs = [(by_process[0][i], by_process[1][i]) for i in common]
     if len(pairs) < 2:
         return []
-    ratios = np.array([pair_log_ratio(*pair) for pair in pairs])
+    ratios = np.array(pair_log_ratios(pairs)[0])
     wanted = without_mean(ratios)
     return [
         (old, _slowed(new, float(goal - ratio))) for (old, new), goal, ratio in zip(pairs, wanted, ratios, strict=True)
@@ -224,7 +224,10 @@ def _slowed(row: Measurement, log_ratio: float) -> Measurement:
 
 
 def judged(proof: Record) -> Record:
-    """A `proof` whose trials ended as the rule of today has it, which may be another than when they were recorded."""
+    """A `proof` whose trials end by the rule of today, which may be another than when they were recorded.
+
+    With the pairs that it needs, or all there are: it might go on where the rule of then had decided.
+    """
     return {**proof, "trials": [_judged(proof, trial) for trial in proof["trials"]]}
 
 
@@ -235,7 +238,7 @@ def _judged(proof: Record, trial: Record) -> Record:
     used = next((look for look, label in labels.items() if label != "inconclusive"), len(pairs))
     return {
         **trial, "verdict": {"label": labels[used]}, "pairs": trial["pairs"][:used],
-        "seconds": trial["seconds"] * used / len(pairs),
+        "seconds": trial["seconds"] * used / max(1, len(pairs)),
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from benchmarks.spreadsheet import table
 from benchmarks.steps import SHORTEST
 from benchmarks.summary import bandwidth, products, tally
 
-__all__ = ["Page", "embedded", "headline", "html", "is_good", "markdown", "page", "read", "table", "write"]
+__all__ = ["Page", "embedded", "headline", "html", "markdown", "page", "read", "table", "write"]
 
 MOST_LAYERS = 20
 """How many layers the page lists, the slowest; all of them are embedded and drawn."""
@@ -42,7 +42,7 @@ def html(content: Page) -> str:
         V=content.index("verify"), B=content.index("bench"), C=content.index("compare"), D=content.index("doctor"),
         H=content.index("history"),
         headline=marked_headline(content),
-        good=is_good(content),
+        standing=_standing(content),
         tally=tally(_findings(content.verify)),
         subjects=_by_subject(content.verify),
         attention=[(i, f) for i, f in enumerate(_findings(content.verify)) if f["status"] != "passed"],
@@ -63,10 +63,12 @@ def html(content: Page) -> str:
     )  # fmt: skip
 
 
-def is_good(content: Page) -> bool:
-    """Whether the verdict is green: something was verified, and nothing failed, was skipped or went untested."""
+def _standing(content: Page) -> str:
+    """How the verdict stands: "good", "bad" if a check failed or has an error, or "open"."""
     statuses = {finding["status"] for finding in _findings(content.verify)}
-    return bool(statuses) and statuses <= {"passed", "known_failure"}
+    if statuses & {"failed", "error"}:
+        return "bad"
+    return "good" if statuses and statuses <= {"passed", "known_failure"} else "open"
 
 
 def _findings(verify: Record | None) -> list[dict[str, Any]]:

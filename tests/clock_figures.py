@@ -84,13 +84,21 @@ def decisions(
     bounds: Bounds = signed_ranks,
 ) -> tuple[list[str], Array]:
     """Label and pairs used of comparisons with looks."""
-    most = max(spending)
-    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, most), seed)
+    values = math.log1p(slowdown) + spread * noise.draw(law, (trials, max(spending)), seed)
+    return decided(lambda look, _: values[:, :look], spending, bounds)
+
+
+def decided(
+    pairs: Callable[[int, float], Array], spending: Mapping[int, float], bounds: Bounds
+) -> tuple[list[str], Array]:
+    """Label and pairs used, where `pairs` gives those of a look, (trials, look), judged at an error rate."""
+    trials = len(pairs(min(spending), ALPHA))
     labels = np.full(trials, "inconclusive", dtype="<U12")
-    used = np.full(trials, most)
+    used = np.full(trials, max(spending))
     for look, part in spending.items():
-        low, high = bounds(values[:, :look], part * ALPHA)
-        centre, half = middles(values[:, :look], bounds), math.log1p(EFFECT) / 2
+        values = pairs(look, part * ALPHA)
+        low, high = bounds(values, part * ALPHA)
+        centre, half = middles(values, bounds), math.log1p(EFFECT) / 2
         equivalent = (low > -math.log1p(EFFECT)) & (high < math.log1p(EFFECT))
         slower, faster = (low > 0) & (centre >= half), (high < 0) & (centre <= -half)
         new = np.select([equivalent, slower, faster], ["equivalent", "slower", "faster"], "inconclusive")
@@ -112,6 +120,41 @@ def comparisons(trials: int = 20_000) -> Iterable[str]:
             alarm, equal, found = (f"{100 * count / trials:.2f} %" for count in shares)
             row = (law, f"{100 * spread:g} %", alarm, equal, f"{used.mean():.1f}", found, f"{needed.mean():.1f}")
             yield f"| {' | '.join(row)} |"
+
+
+def ordinary_and_fastest(trials: int = 20_000) -> Iterable[str]:
+    """The same of pairs that are judged by two ratios, as `estimate.pair_log_ratios` has it."""
+    yield (
+        "| noise of ordinary and of fastest calls | A/A: slower | A/A: equivalent | all +3 %: equivalent "
+        "| ordinary alone +3 %: equivalent | ordinary alone +6 %: equivalent | fastest alone +6 %: slower |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    slowdowns = ((0.0, 0.0), (EFFECT, EFFECT), (EFFECT, 0.0), (2 * EFFECT, 0.0), (0.0, 2 * EFFECT))
+    for law in ("normal", "heavy"):
+        for spreads in ((0.01, 0.01), (0.02, 0.02), (0.03, 0.03), (0.05, 0.05), (0.1, 0.1), (0.04, 0.01), (0.01, 0.04)):
+            same, slow, *others = (_of_two(law, spreads, each, trials, seed) for seed, each in enumerate(slowdowns))
+            counts = (
+                same.count("slower"), same.count("equivalent"), slow.count("equivalent"),
+                *(one.count("equivalent") for one in others[:2]), others[2].count("slower"),
+            )  # fmt: skip
+            name = f"{law}, {100 * spreads[0]:g} % and {100 * spreads[1]:g} %"
+            yield f"| {' | '.join((name, *(f'{100 * count / trials:.2f} %' for count in counts)))} |"
+
+
+def _of_two(
+    law: str, spreads: tuple[float, float], slowdowns: tuple[float, float], trials: int, seed: int
+) -> list[str]:
+    """Labels of comparisons whose ordinary and fastest calls have independent noise, and slowdowns of their own."""
+    noises = noise.draw(law, (2, trials, max(SPENDING)), seed)
+    both = [math.log1p(slow) + each * one for slow, each, one in zip(slowdowns, spreads, noises, strict=True)]
+
+    def judged(look: int, alpha: float) -> Array:
+        ordinary, fastest = (each[:, :look] for each in both)
+        low, high = signed_ranks(ordinary - fastest, alpha)
+        alone = ((low > 0) | (high < 0))[:, None]
+        return np.where(alone, ordinary, (ordinary + fastest) / 2)
+
+    return decided(judged, SPENDING, signed_ranks)[0]
 
 
 SCHEDULES: tuple[tuple[str, Bounds, dict[int, float]], ...] = (
@@ -302,6 +345,7 @@ def _row(*cells: object) -> str:
 TABLES: dict[str, Callable[..., Iterable[str]]] = {
     "schedules": schedules,
     "comparisons": comparisons,
+    "ordinary and fastest": ordinary_and_fastest,
     "coverage": coverage,
     "arms": arms,
     "sessions": sessions,

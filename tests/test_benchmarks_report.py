@@ -52,6 +52,16 @@ def test_nothing_run_is_never_called_correct() -> None:
     assert first_line(records.bench(records.measurement())).startswith("Not verified")
 
 
+def test_colour_says_correct_incorrect_or_neither() -> None:
+    """Red is for what failed: a page of timings alone, or with a check left out, is not wrong."""
+    passed, failed, skipped = (records.finding("KL-1", status) for status in ("passed", "failed", "skipped"))
+    found = [document(records.verify(*given), GOOD[1]) for given in ((passed,), (passed, failed), (passed, skipped))]
+    found.append(document(GOOD[1]))
+    assert [re.search(r"<h1[^>]*>", page)[0] for page in found] == [  # type: ignore[index]  # each page has one
+        "<h1>", '<h1 class="bad">', '<h1 class="open">', '<h1 class="open">',
+    ]  # fmt: skip
+
+
 def test_every_printed_timing_is_derived_from_the_embedded_records() -> None:
     page = document(*GOOD)
     (bench,) = [record for record in report.embedded(page) if record["kind"] == "bench"]
