@@ -27,13 +27,14 @@ MOST_PARTS = 3
 
 def markdown(record: Record) -> str:
     """The sweep as text that stands for itself, with the command that reproduces it."""
-    labels, effect = list(record["arms"]), f"{100 * record['effect']:g} %"
+    labels = list(record["arms"])
+    worth, when = f"{100 * record['effect']:g} % worth knowing", record["created"]
     single = operators(record)
     cells = list(dict.fromkeys(cell for arm in record["arms"].values() for cell in _by_cell(arm)))
     lines = [
         f"**{_sentence(record)}**",
         "",
-        f"Median time a call, and each build against the one before it ({effect} worth knowing); {record['created']}.",
+        f"Median time a call, and changes from build to build, of fastest and ordinary calls ({worth}); {when}.",
         "",
         *_table(record, labels, [cell for cell in cells if cell not in single]),
         "",
@@ -149,7 +150,8 @@ def _division(parts: Sequence[Mapping[str, Any]], more: float) -> str:
     total = sum(part["new"] - part["old"] for part in told)
     if judged and not told:
         return "none of their kinds is told from noise."
-    return f"{', '.join(named)}; together {100 * total / more:.0f} % of it."
+    share = f"together {100 * total / more:.0f} % of it" if more else "the calls' medians are equal"
+    return f"{', '.join(named)}; {share}."
 
 
 def _told(part: Mapping[str, Any]) -> str:

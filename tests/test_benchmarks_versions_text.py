@@ -92,3 +92,11 @@ def test_step_is_divided_among_kernels_and_layers() -> None:
         "Its kernels, by their library's own watch: convolution forward 3.33 ms → 400 ms; together 12 % of it." in line
     )
     assert "Its layers, each timed by itself: conv3x3 20.0 ms → 3.30 s, group" in line
+
+
+def test_step_that_the_medians_do_not_show_is_divided_without_shares() -> None:
+    record = sweeps.eventful()
+    for one in record["attribution"]:
+        one["new"] = one["old"]
+    line = next(each for each in markdown(record).splitlines() if " more a call. " in each)
+    assert "convolution forward 3.33 ms → 400 ms; the calls' medians are equal." in line
