@@ -64,7 +64,8 @@ def test_second_spent_in_one_part_is_that_parts_alone(part: str) -> None:
     """The rounds, a sleep of 1 ms each, never see it: their median keeps to within that sleep's own overrun."""
     row, wall = measured(fake_worker.case(rounds=9, slow=part), "graph")
     assert row.invalid is None
-    assert 1.0 <= row.split[part] < 1.3
+    steady = row.value if part == "compile" else 0.0  # is taken from the first call, which may have had a shorter one
+    assert 1.0 - steady <= row.split[part] < 1.3
     assert sum(row.split[name] for name in ("build", "compile", "gate") if name != part) < 0.3
     assert row.value < 0.3
     assert sum(row.split.values()) == pytest.approx(wall, rel=0.02)
