@@ -207,7 +207,7 @@ def judge_pairs(
         estimate = estimate_of_pairs(ratios, alpha, stretch=few.SERIAL if by == PROCESSES else 1.0)
         verdict = dataclasses.replace(_judged(case, params, estimate, effect), judged_by=by)
         if by == ORDINARY:
-            why = f"{verdict.why}; of ordinary calls alone, since the fastest surely changed by something else"
+            why = f"{verdict.why}; of ordinary calls alone, as the fastest surely changed by another factor"
             verdict = dataclasses.replace(verdict, why=why)
     else:
         verdict = _too_few(case, params, (count, count), least)

@@ -44,10 +44,15 @@ def proof(*found: Record) -> Record:
     return {"trials": list(found)}
 
 
+def tables(record: Record, *, resamples: int, seed: int = 0) -> list[Record]:
+    """With the verdicts of `record` for the clock's own."""
+    return rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=resamples, seed=seed)
+
+
 def instruments(*found: Record, resamples: int = 400) -> dict[str, Record]:
     """By name, with the calls they make by themselves behind those that need it."""
     record = proof(*found)
-    (table, *_) = rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=resamples, seed=0)
+    (table, *_) = tables(record, resamples=resamples)
     return {f"{one['instrument']}, {one['calls']:g}": one for one in table["instruments"]}
 
 
@@ -150,7 +155,7 @@ def test_planted_slowdowns_are_no_noise_and_the_clocks_verdicts_count_by_kind() 
     wrong = {**trials(np.zeros((4, 2))), "verdict": {"label": "faster"}}
     missed = {**trials(np.zeros((4, 2)), planted=0.03), "verdict": {"label": "incomparable"}}
     record = proof(trials(np.zeros((12, 2))), trials(np.zeros((8, 2)), planted=0.03), wrong, missed)
-    table, quiet = rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=20, seed=0)
+    table, quiet = tables(record, resamples=20)
     assert (table["noise"], table["pairs"], quiet["pairs"]) == ("every trial", 16, 16)
     clock = table["instruments"][0]
     assert [clock[name] for name in ("alarms", "trials", "found", "slowed")] == [1, 2, 1, 2]
@@ -159,30 +164,25 @@ def test_planted_slowdowns_are_no_noise_and_the_clocks_verdicts_count_by_kind() 
 
 def test_disturbed_trials_are_in_one_table_only() -> None:
     record = proof(trials(np.zeros((12, 2))), trials(np.zeros((10, 2)), disturbed=True))
-    tables = rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=20, seed=0)
-    assert {table["noise"]: table["pairs"] for table in tables} == {"every trial": 22, "undisturbed trials": 12}
+    found = tables(record, resamples=20)
+    assert {table["noise"]: table["pairs"] for table in found} == {"every trial": 22, "undisturbed trials": 12}
 
 
 def test_pair_without_a_number_is_left_out() -> None:
     trial = trials(np.zeros((12, 2)))
     trial["pairs"][4]["new"] = []
-    assert (
-        rivals.tables(proof(trial), EFFECT, rates(proof(trial)), rivals.noises(proof(trial)), resamples=20, seed=0)[0][
-            "pairs"
-        ]
-        == 11
-    )
+    assert tables(proof(trial), resamples=20)[0]["pairs"] == 11
 
 
 def test_too_few_pairs_give_no_table() -> None:
     record = proof(trials(np.zeros((9, 2))))
-    assert rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=20, seed=0) == []
+    assert tables(record, resamples=20) == []
 
 
 def test_lines_say_what_is_needed_or_that_nothing_will_do() -> None:
     logs = np.repeat(0.2 * noise.draw("normal", (24, 1), 7), 2, axis=1)
     record = proof(trials(logs))
-    (table, _) = rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=100, seed=0)
+    (table, _) = tables(record, resamples=100)
     text = rivals.lines(table)
     assert len({line.count("|") for line in text}) == 1, "all rows are as long as the head"
     assert text[2] == "| ddpm-bench | 12 | 0.1%, 0 of 1 | 99.8%, 0 of 0 |  |  |  |  |  | 24 (480 s) |"
@@ -193,9 +193,7 @@ def test_lines_say_what_is_needed_or_that_nothing_will_do() -> None:
 
 def test_same_seed_gives_the_same_table_and_it_is_json() -> None:
     record = proof(trials(0.02 * noise.draw("normal", (20, 2), 1)))
-    one, other = (
-        rivals.tables(record, EFFECT, rates(record), rivals.noises(record), resamples=50, seed=4) for _ in range(2)
-    )
+    one, other = (tables(record, resamples=50, seed=4) for _ in range(2))
     assert one == other
     json.dumps(one, allow_nan=False)
 
