@@ -132,7 +132,7 @@ def sweep(
     """
     usable = [build for build in builds if build.reason is None and build.python is not None]
     if len(usable) < 2:
-        reasons = "; ".join(f"{build.label} {build.reason}" for build in builds if build.reason)
+        reasons = "; ".join(f"{build.label} ({build.reason})" for build in builds if build.reason)
         raise BenchmarkError(
             f"{len(usable)} of {len(builds)} builds can be used, and a comparison needs two: {reasons}"
         )
