@@ -80,10 +80,11 @@ class Bout:
     about: Mapping[str, Any] = field(default_factory=dict)
     """what else makes it this comparison and no other, as JSON: entries of its `plan`"""
 
-    def timed(self, case: Case, ready: float) -> float:
+    def timed(self, case: Case, mode: str, ready: float) -> float:
         """Seconds that a worker's rounds of a `case` are to take, when all took `ready` seconds to get there."""
         if not case.small:
-            return max(pairs.TIMED_SECONDS, pairs.TIMED_SHARE * ready / len(self.arms))
+            least = pairs.PYNATIVE_SECONDS if mode == "pynative" else pairs.TIMED_SECONDS
+            return max(least, pairs.TIMED_SHARE * ready / len(self.arms))
         return pairs.SMALL_SECONDS if self.small_pairs is None else pairs.EXPLAINING_SECONDS
 
     @property
@@ -268,7 +269,7 @@ class _Session:
 
         def rounds(name: str, seconds: Mapping[str, float], ready: float) -> Mapping[str, int]:
             cell = (name, self.bout.device, mode)
-            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell], ready)))
+            return self.counts.setdefault(cell, count_rounds(seconds, self.bout.timed(cells[cell], mode, ready)))
 
         report()
         graphs = self.graphs if self.graphs and compiled.safe(cases) else None

@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,10 @@ from benchmarks.worker import Answer, Job, answer, start, wait, worker_variables
 
 TIMED_SECONDS = 4.0
 """What the rounds of one worker are to take: about as long as starting it, so that neither is skimped on."""
+
+PYNATIVE_SECONDS = 6.0
+"""The same in PyNative mode, whose calls vary twice as much: the thread that launches kernels waits for them by
+spinning, where it can take a processor from them."""
 
 TIMED_SHARE = 0.5
 """What all workers' rounds are to take of what they took to get ready, if that is more: where compiling takes a minute,
@@ -49,7 +54,8 @@ def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> 
     Of the slowest an even number, so that all begin as often. Of an arm at least twice as fast a power of two times
     that, the largest with which its rounds take no longer than rounds are to take: as many as the slowest has would be
     over in a moment that says little. Arms of about one speed, within `ALIKE`, have equally many, each call beside
-    another's: the last untimed call of each is no measure of what one has more than the other.
+    another's: the last untimed call of each is no measure of what one has more than the other, and of all their calls
+    the median is the best guess.
     """
     calls = _alike({arm: max(each, timed / MOST_ROUNDS) for arm, each in seconds.items()})
     slowest = max(calls.values())
@@ -61,13 +67,14 @@ def count_rounds(seconds: Mapping[str, float], timed: float = TIMED_SECONDS) -> 
 
 
 def _alike(calls: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of each arm's call; of those of about one speed, the slowest one's for all of them."""
-    found: dict[str, float] = {}
-    slowest = before = math.inf
+    """The seconds of each arm's call; of those of about one speed, the median for all of them."""
+    groups: list[dict[str, float]] = []
+    before = math.inf
     for arm, each in sorted(calls.items(), key=lambda call: -call[1]):
-        slowest = each if before > ALIKE * each else slowest
-        found[arm], before = slowest, each
-    return found
+        if before > ALIKE * each:
+            groups.append({})
+        groups[-1][arm] = before = each
+    return {arm: statistics.median(group.values()) for group in groups for arm in group}
 
 
 def _power_of_two(most: float) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.environment import CODE_KEYS
+from benchmarks.estimate import ORDINARY
 from benchmarks.formats import seconds
 from benchmarks.markdown import inline
 from benchmarks.measurement import Measurement, Record, measurements
@@ -28,13 +29,13 @@ MOST_PARTS = 3
 def markdown(record: Record) -> str:
     """The sweep as text that stands for itself, with the command that reproduces it."""
     labels = list(record["arms"])
-    worth, when = f"{100 * record['effect']:g} % worth knowing", record["created"]
+    worth = f"{100 * record['effect']:g} % worth knowing; {record['created']}"
     single = operators(record)
     cells = list(dict.fromkeys(cell for arm in record["arms"].values() for cell in _by_cell(arm)))
     lines = [
         f"**{_sentence(record)}**",
         "",
-        f"Median time a call, and changes from build to build, of fastest and ordinary calls ({worth}); {when}.",
+        f"Median time a call, and changes from build to build, of fastest and ordinary calls or as said; {worth}.",
         "",
         *_table(record, labels, [cell for cell in cells if cell not in single]),
         "",
@@ -108,7 +109,9 @@ def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> st
     if not rows or reasons:
         return f"INVALID: {inline(reasons[0])}" if reasons else "not measured"
     time = seconds(statistics.median(row.value for row in rows))
-    return f"{time}, {said(verdict)}" if verdict else time
+    if verdict is None:
+        return time
+    return f"{time}, {said(verdict)}{'; ordinary calls' if verdict['judged_by'] == ORDINARY else ''}"
 
 
 def _steps(record: Record) -> list[str]:

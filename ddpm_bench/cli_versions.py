@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,7 +131,10 @@ def known_remedies() -> dict[str, dict[str, str]]:
 
 
 def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
-    """The builds, the oldest release first and the user's own last. Raises `BenchmarkError` for what is none."""
+    """The builds, the oldest release first and the user's own last. Raises `BenchmarkError` for what is none.
+
+    The user's own are looked at first: where they leave nothing to compare, no release is installed for it.
+    """
     import platformdirs
 
     from benchmarks import builds, errand
@@ -143,14 +146,16 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
         raise BenchmarkError(
             f"--python {wrong}: give a name and an interpreter, such as nightly=/opt/nightly/bin/python"
         )
-    if len(releases) + len(named) < 2:
+    ordered = builds.in_order(releases)
+    if len(ordered) + len(named) < 2:
         raise BenchmarkError("name at least two builds: releases such as 2.7.0 2.10.0, or --python LABEL=PATH")
+    brought = errand.together(partial(builds.named, label, Path(path)) for label, _, path in pairs)
+    unusable = [f"{build.label} ({build.reason})" for build in brought if build.reason is not None]
+    if len(ordered) + len(brought) - len(unusable) < 2:
+        raise BenchmarkError(f"a comparison needs two builds, and {', '.join(unusable)} cannot be used")
     folder = platformdirs.user_cache_path("ddpm-bench") / "builds"
-    asked: list[Callable[[], Build]] = [
-        *(partial(builds.made, release, folder, tell=say) for release in builds.in_order(releases)),
-        *(partial(builds.named, label, Path(path)) for label, _, path in pairs),
-    ]
-    return errand.together(asked)
+    made = errand.together(partial(builds.made, release, folder, tell=say) for release in ordered)
+    return [*made, *brought]
 
 
 def reproducing(

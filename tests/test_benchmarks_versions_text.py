@@ -85,6 +85,17 @@ def test_build_with_edited_files_says_which() -> None:
     assert "edited" not in markdown(sweeps.sweep(sweeps.steady()))
 
 
+def test_change_of_ordinary_calls_alone_says_so() -> None:
+    """The rest is of fastest and ordinary calls."""
+    record = sweeps.eventful()
+    step = next(verdict for verdict in record["verdicts"] if verdict["label"] == "slower")
+    before = markdown({**record, "verdicts": [step]})
+    after = markdown({**record, "verdicts": [{**step, "judged_by": "ordinary calls"}]})
+    assert before.count("ordinary calls") == 1
+    assert after.count("ordinary calls") == 2
+    assert "); ordinary calls |" in after
+
+
 def test_step_is_divided_among_kernels_and_layers() -> None:
     line = next(each for each in markdown(sweeps.eventful()).splitlines() if " more a call. " in each)
     assert line.startswith("* 2.9.0: `unet_forward[digits,b64]` in graph mode takes 3.")

@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ([], "name at least two builds"),
         (["2.7.0"], "name at least two builds"),
+        (["2.7.0", "2.7.0"], "name at least two builds"),
         (["newest", "2.7.0"], "'newest' is not a version"),
         (["2.7.0", "--python", "/usr/bin/python3"], "--python /usr/bin/python3: give a name and an interpreter"),
         (["2.7.0", "2.8.0", "--pairs", "6"], "--pairs"),
@@ -38,6 +39,25 @@ def test_a_mistake_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     told = capsys.readouterr().err
     assert sentence in told
     assert told.count("\n") == 1
+
+
+def test_nothing_is_installed_for_an_interpreter_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def make(label: str, *_: object, **__: object) -> Build:
+        made.append(label)
+        return Build(label, None, reason="not tried")
+
+    monkeypatch.setattr(builds, "made", make)
+    assert run_command(["versions", "2.8.0", "--python", "twin=nowhere/python"]) == 2
+    told = "a comparison needs two builds, and twin (there is no interpreter nowhere/python) cannot be used"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert made == []
+    assert run_command(["versions", "2.8.0", "2.9.0", "--python", "twin=nowhere/python"]) == 2
+    assert sorted(made) == ["2.8.0", "2.9.0"]
+    assert "0 of 3 builds can be used" in capsys.readouterr().err
 
 
 def test_no_matching_case_is_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
