@@ -147,7 +147,7 @@ def named(label: str, python: Path, *, run: Run = command_outcome) -> Build:
     interpreter = _python(python) if python.is_dir() else python
     if not interpreter.exists():
         return Build(label, None, reason=f"there is no interpreter {interpreter}")
-    return _looked_at(label, interpreter, None, run)
+    return _looked_at(label, Path.cwd() / interpreter, None, run)  # workers stand elsewhere; a link has to stay one
 
 
 def _name(mindspore: str, wanted: Sequence[str]) -> str:

@@ -11,14 +11,11 @@ MindSpore is imported once the command line is read and before the timed modules
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import importlib
 import json
 import math
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
@@ -34,7 +31,7 @@ from benchmarks import timing
 from benchmarks.cases import CASES, PEAKS, Case
 from benchmarks.environment import collect, refuse_disguises
 from benchmarks.gates import Invalid, Network, Reference
-from benchmarks.lifetime import age
+from benchmarks.lifetime import age, end_with
 from benchmarks.measurement import BenchmarkError, now
 from benchmarks.operators import OPERATORS
 from benchmarks.peers import NEEDED, PEERS
@@ -55,6 +52,8 @@ class Job:
     """whether other cases run in this worker too"""
     reference: str | None = None
     """"module:function" of the network's reference (`gates.Reference`)"""
+    clock: int | None = None
+    """number of the process that started this one; None where an older clock did"""
     turns: int | None = None
     """file descriptor of the socket through which this worker takes turns with others; None if it is alone"""
     planted: float = 0.0
@@ -117,9 +116,9 @@ SEED = 0
 def pytest_configure(config: pytest.Config) -> None:
     """Read the job, and refuse to measure under variables that disguise the measurement."""
     path = config.getoption("clock_job")
+    job = config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
     if path:
-        die_with_parent()
-    config.stash[JOB] = read_job(path) if path else Job(reference=config.getoption("clock_reference"))
+        end_with(job.clock)
     config.stash[FAILURES] = {}
     config.stash[STARTED] = now()
     config.stash[START_SECONDS] = age()
@@ -128,16 +127,6 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_disguises(os.environ)
     except BenchmarkError as error:
         raise pytest.UsageError(str(error)) from None
-
-
-PR_SET_PDEATHSIG = 1
-"""Linux, prctl(2): the signal to get when the parent ends."""
-
-
-def die_with_parent() -> None:
-    """End when the clock does, even if that is killed: a worker nobody reads would disturb whatever is timed next."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def pytest_collection(session: pytest.Session) -> None:

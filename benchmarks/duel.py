@@ -186,8 +186,8 @@ class _Session:
         while waiting:
             for group in list(waiting):
                 cells = self._next(group)
-                if cells and self._fits(cells):
-                    self._pair(cells, others=[self._next(other) for other in waiting if other is not group])
+                others = [self._next(other) for other in waiting if other is not group]
+                if cells and self._fits(cells) and self._pair(cells, others):
                     continue
                 waiting.remove(group)
                 self.notes += [self._too_little_time(cell) for cell in cells]
@@ -252,13 +252,16 @@ class _Session:
             return True
         return self.undecided is not None and pairs in self.bout.looks and not self.undecided(self.records(), cell)
 
-    def _pair(self, cells: Group, others: Sequence[Group]) -> None:
-        """One more pair of `cells`, which have had equally many; its rows are kept whole or not at all."""
+    def _pair(self, cells: Group, others: Sequence[Group]) -> bool:
+        """One more pair of `cells`, which have had equally many; its rows are kept whole or not at all.
+
+        Returns whether there was time for it: what the end of the budget cut short says nothing about any arm.
+        """
         (first, *_), cases = cells, tuple(cells.values())
         mode, process = first[2], self.done.get(first, 0)
         wanted = self.on_outputs is not None and process == 0
         jobs = [Job(cases, self.bout.device, mode, arm.tuning, process, arm, wanted) for arm in self.bout.arms]
-        began = time.perf_counter()
+        began, allowed = time.perf_counter(), self._allowed()
 
         def report() -> None:
             spent = time.perf_counter() - began
@@ -279,22 +282,26 @@ class _Session:
             _turned(ready, process),
             self.variables,
             reference=self.reference,
-            timeout=self._allowed(),
-            late=f"the pair was stopped after {self._allowed():.0f} s, longer than it may take",
+            timeout=allowed,
+            late=f"the pair was stopped after {allowed:.0f} s, longer than it may take",
             rounds=rounds,
             on_heartbeat=report,
         )
         found = [answers[i] for i in np.argsort(_turned(range(len(jobs)), process))]  # in the order of the arms again
+        spent = time.perf_counter() - began
+        if spent >= allowed < self.bout.timeout and any(row.invalid for each in found for row in each.measurements):
+            return False
         for cell in cells:
-            self.cost[cell] = time.perf_counter() - began
+            self.cost[cell] = spent
         if self._again(first, jobs, found):
-            return
+            return True
         for cell in cells:
             self.done[cell] = process + 1
         noted = (
             [compiled.noting(answer, state) for answer, state in zip(found, states, strict=True)] if states else found
         )
         self._keep(jobs, noted)
+        return True
 
     def _again(self, cell: Cell, jobs: Sequence[Job], answers: Sequence[Answer]) -> bool:
         """Whether a pair with this `cell` is to be measured again, since a worker had a mishap; a note says so."""

@@ -17,11 +17,17 @@ inputs, turns of another arm, other cases of a shared worker, and the end of the
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+"""Linux, prctl(2): the signal to get when the parent ends."""
 
 PARTS = ("start", "import", "build", "compile", "first_run", "rounds", "gate", "other")
 
@@ -37,6 +43,17 @@ def age() -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - born)
     except (OSError, AttributeError):  # not Linux
         return 0.0
+
+
+def end_with(clock: int | None) -> None:
+    """End when the `clock` does, even if that is killed: a worker nobody reads would disturb whatever is timed next.
+
+    Whoever asks after it has ended gets no signal any more, and has another parent.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if clock is not None and os.getppid() != clock:
+            signal.raise_signal(signal.SIGKILL)
 
 
 def first_calls(untimed: Sequence[float], rounds: Sequence[float], *, compiled: bool) -> dict[str, float]:

@@ -154,8 +154,9 @@ def sweep(
         )  # fmt: skip
         found = {**_found(builds, held, question, records, outputs), "kernels": versions_kernels.as_record(said)}
         found["notes"] += versions_store.elsewhere(keeping.store, bout.plan)
-        closer = versions_layers.unexplained(found, bout, said)
-        trials = versions_remedies.trials(found, bout, question.remedies, question.pairs)
+        whole = dataclasses.replace(bout, about={**bout.about, "session": outputs.session})
+        closer = versions_layers.unexplained(found, whole, said)
+        trials = versions_remedies.trials(found, whole, question.remedies, question.pairs)
         if ends is not None and time.perf_counter() > ends and (closer or trials):
             found["notes"].append("the budget was used up before steps were looked into more closely")
             closer, trials = [], []
@@ -344,8 +345,9 @@ def exit_code(record: Record) -> int:
     """1 when the newest build is slower than the one before it in any case, changed numbers, or fails a check.
 
     Numbers count as changed beyond rounding only; checks are the judge's, run under the build. Otherwise 3 when any of
-    that is not decided, or when the newest that was asked for could not be used; else 0. The speed of single operators
-    explains and does not count (`versions_words.operators`); their numbers do.
+    that is not decided, or when the newest that was asked for could not be used: then the newest that could be is what
+    is judged, and may alarm. Else 0. The speed of single operators explains and does not count
+    (`versions_words.operators`); their numbers do.
     """
     _, new = newest(record)
     single = operators(record)

@@ -2,7 +2,8 @@
 
 A wheel's RECORD holds the SHA-256 of every file that was installed, so the two gigabytes need not be read again; only a
 file whose size or date says that it was edited since is. Two builds with equal `packages` measure the same thing, and
-an interrupted sweep may go on in them. Of the libraries those are kept that a net on the CPU runs through: where
+an interrupted sweep may go on in them; a wheel that was built anew under the same version has other files and is
+another build. Of the libraries those are kept that a net on the CPU runs through: where
 numbers or times changed, the library that changed is where to look (oneDNN's did from 2.8.0 to 2.9.0, and with it every
 convolution).
 """
@@ -48,7 +49,9 @@ for file in files:
     except OSError:
         edited[str(file)] = "absent"
 libraries = {file.name: file.hash.value for file in files if ".so" in file.name}
-print("\\n" + json.dumps({"packages": packages, "libraries": libraries, "edited": edited}))
+code = sorted(f"{file} {file.hash.value}" for file in files if ".so" in file.name or file.suffix == ".py")
+code = hashlib.sha256("\\n".join(code).encode()).hexdigest()
+print("\\n" + json.dumps({"packages": packages, "code": code, "libraries": libraries, "edited": edited}))
 """
 """What an interpreter is asked, without importing MindSpore. Only files that were touched since are read again."""
 
@@ -62,7 +65,8 @@ class Contents:
     """What an environment holds."""
 
     packages: str | None = None
-    """digest of all packages with their versions, and of edited files; None where the interpreter did not say"""
+    """digest of all packages with their versions, of MindSpore's code, and of edited files; None where the interpreter
+    did not say"""
     libraries: dict[str, str] = field(default_factory=dict)
     """each of `LIBRARIES` that is there: its file's name and the first digits of its SHA-256 in base 64; and what was
     edited"""
@@ -74,12 +78,13 @@ def contents(python: Path, *, run: Run = command_outcome) -> Contents:
     try:
         answer = json.loads(outcome.output.strip().splitlines()[-1])
         packages, files, edited = list(answer["packages"]), dict(answer["libraries"]), dict(answer["edited"])
+        code = str(answer["code"])
     except (IndexError, ValueError, KeyError, TypeError):  # it failed, or something else had the last word
         return Contents()
     known = {name.partition(".")[0]: f"{name} {digest[:12]}" for name, digest in sorted(files.items())}
     changed = [f"{name} {edited[name]}" for name in sorted(edited)]
     return Contents(
-        sha256("\n".join(map(str, [*packages, *changed])).encode()).hexdigest(),
+        sha256("\n".join(map(str, [*packages, code, *changed])).encode()).hexdigest(),
         {name: known[name] for name in LIBRARIES if name in known} | _told(changed),
     )
 

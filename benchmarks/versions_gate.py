@@ -5,7 +5,8 @@ is kept beside the outputs,
 
     store/gate/SESSION/DIGEST.json      {"schema", "build", "passed", "findings", "failed", "reason"}
 
-so a sweep that goes on judges nobody twice. A file that is not whole counts as none.
+so a sweep that goes on judges nobody twice, but for those of whom there was no answer. A file that is not whole counts
+as none.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def _judged(arm: Arm, mode: str, place: Path | None, tell: Tell) -> Gate:
         return kept
     tell(f"judging the DDPM under {arm.label}")
     found = judge(arm, mode)
-    versions_store.keep(place, found.as_record())
+    if found.reason is None:  # else it may have been of the moment: too little memory, a busy machine
+        versions_store.keep(place, found.as_record())
     return found
 
 

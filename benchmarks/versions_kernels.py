@@ -85,7 +85,8 @@ def _answer(arm: Arm, cases: Sequence[Case], device: str, mode: str, place: Path
         return kept
     tell(f"asking {arm.label} which kernels it runs in {mode} mode")
     found = implementations.ask(arm, cases, device=device, mode=mode, variables=dict(os.environ))
-    versions_store.keep(place, {"build": arm.label, "mode": mode, **_as_record(found)})
+    if found.reason is None:  # else it may have been of the moment
+        versions_store.keep(place, {"build": arm.label, "mode": mode, **_as_record(found)})
     return found
 
 

@@ -66,7 +66,7 @@ def _lost(record: Record) -> dict[str, Cell]:
 
 def _trial(arm: Arm, pick: tuple[Case, str], bout: Bout, name: str, variables: Mapping[str, str], most: int) -> Trial:
     plain, cured = replace(arm, label=PLAIN), replace(arm, label=CURED, variables={**arm.variables, **variables})
-    about = {**bout.about, "remedy": [arm.label, name, dict(variables)]}
+    about = {**bout.about, "remedy": [arm.label, name, dict(variables)], "most_pairs": None}  # a later one has more
     asked = replace(bout, arms=(plain, cured), picks=(pick,), most_pairs=most, looks=(EARLY, *LOOKS), about=about)
     return Trial(arm.label, name, asked, tuple(f"env.{variable}" for variable in variables))
 

@@ -7,8 +7,8 @@ next look (`looks.py`) decides their steps, or there are as many rows as were as
 such runs of builds and never within one, so it is judged once.
 
 Rows have numbers of their own, so builds are compared over rows in which both took turns. A look's rows are a session
-of their own in the store, with a plan that says which session they go on with and how many rows there were before: an
-interrupted sweep finds each again.
+of their own in the store, with a plan that says which session they go on with and how many rows there were before, not
+how many there are to be: an interrupted sweep finds each again, and so does one that wants more rows or fewer.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _next_look(there: int, most: int) -> int:
 
 
 def _bout(arms: Arms, bout: Bout, run: Sequence[str], there: int, look: int, picks: Sequence[tuple[Case, str]]) -> Bout:
-    about = {**bout.about, "rows": [arms[run[0]]["session"], there, look]}
+    about = {**bout.about, "rows": [arms[run[0]]["session"], there], "most_pairs": None}  # others may go on with it
     return replace(
         bout, arms=tuple(arm for arm in bout.arms if arm.label in run), picks=tuple(picks), most_pairs=look - there,
         looks=(), about=about, expected=_cost(arms[run[0]], [(case.id, bout.device, mode) for case, mode in picks]),

@@ -13,9 +13,9 @@ from benchmarks.formats import seconds
 from benchmarks.markdown import inline
 from benchmarks.measurement import Measurement, Record, measurements
 from benchmarks.versions_builds import EDITED
-from benchmarks.versions_words import Cell, cell_of, change, excludes, operators, said
+from benchmarks.versions_words import Cell, cell_of, change, excludes, helped, operators, said
 
-MACHINE = ("cpu", "cores_usable", "system", "python", "numpy")
+MACHINE = ("cpu", "cpu_isa", "cores_usable", "system", "python", "numpy")
 """What a reader wants to know of where the times were taken; all of it is in the record."""
 
 
@@ -117,7 +117,8 @@ def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> st
 def _steps(record: Record) -> list[str]:
     """A line for each step that has a name, by build."""
     if not record["steps"]:
-        return ["No step made a case slower or faster.", ""]
+        measured = any(arm["measurements"] for arm in record["arms"].values())
+        return ["No step made a case slower or faster." if measured else "No case was measured.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in record["steps"]]
     return ["Steps, with their intervals:", "", *named, ""]
 
@@ -165,11 +166,15 @@ def _told(part: Mapping[str, Any]) -> str:
 def _remedies(record: Record) -> list[str]:
     """What the settings did that were tried on builds that became slower."""
     lines = [
-        f"* {inline(tried['build'])} with {_code(tried['remedy'])}: {_code(tried['case'])} in {tried['mode']} mode is "
-        f"{said(tried)}"
+        f"* {inline(tried['build'])} with {_code(tried['remedy'])}: {_code(tried['case'])} in {tried['mode']} mode "
+        f"{helped(tried)}"
         for tried in record.get("remedies", ())
     ]
-    return ["What would help:", "", *lines, ""] if lines else []
+    return (
+        ["Settings tried on builds that became slower, against the same build without:", "", *lines, ""]
+        if lines
+        else []
+    )
 
 
 def _gates(record: Record) -> list[str]:
@@ -205,6 +210,8 @@ def _kernels(record: Record) -> list[str]:
 def _drift(record: Record) -> list[str]:
     """What the steps did to the numbers: a line for each that did something."""
     changes = [number for number in record["numbers"] if number["label"] != "identical"]
+    if not record["numbers"]:
+        return ["Outputs were not compared.", ""]
     if not changes:
         return ["Outputs for the same inputs: every bit is the same in all builds.", ""]
     lines = [

@@ -84,6 +84,14 @@ def said(verdict: Mapping[str, Any]) -> str:
     return f"{'as fast' if label == 'equivalent' else 'undecided'} ({low} … {high} %)"
 
 
+def helped(tried: Mapping[str, Any]) -> str:
+    """What a setting did to the speed of a build, as the rest of a sentence about the case."""
+    if tried["label"] == "equivalent":
+        low, high = (f"{100 * (bound - 1):+.1f}" for bound in tried["interval"])
+        return f"takes as long as without ({low} … {high} %)"
+    return f"is {said(tried)}"
+
+
 def named_steps(verdicts: Sequence[Record]) -> list[Record]:
     """The steps that made a cell slower or faster, by the name of the build they came with, in the verdicts' order."""
     return [
@@ -115,7 +123,7 @@ def headline(record: Record) -> str:
     verdicts = [verdict for verdict in record["verdicts"] if verdict["new"] == new]
     single = operators(record)
     whole = [verdict for verdict in verdicts if cell_of(verdict) not in single]
-    numbers = [number_["label"] for number_ in record["numbers"] if number_["new"] == new]
+    numbers = [entry for entry in record["numbers"] if entry["new"] == new]
     last = unusable(record)
     prefix = f"{_called(last)} could not be used. " if last else ""
     build = next((b for b in record["builds"] if b["label"] == new), {"label": new, "mindspore": None})
@@ -123,7 +131,9 @@ def headline(record: Record) -> str:
     if not whole:
         return f"{prefix}Nothing was measured of {new}."
     speed = f"{_called(build)} is {_speed(whole, old, record['effect'])}"
-    return f"{prefix}{speed}; {_outputs(numbers)}."
+    explaining = [entry["label"] for entry in numbers if cell_of(entry) in single]
+    outputs = [entry["label"] for entry in numbers if cell_of(entry) not in single]
+    return f"{prefix}{speed}; {_outputs(outputs, explaining)}."
 
 
 def _wrong(record: Record, build: Mapping[str, Any]) -> str:
@@ -173,14 +183,21 @@ def _extreme(label: str, found: Sequence[Record]) -> str:
     return f" ({most}{largest['case']} in {largest['params']['mode']} mode: {said(largest)})"
 
 
-def _outputs(labels: Sequence[str]) -> str:
-    """What became of the numbers, as the second half of the sentence."""
-    if labels and set(labels) == {"identical"}:
+def _outputs(labels: Sequence[str], explaining: Sequence[str]) -> str:
+    """What became of the numbers of whole cases and of single operators, as the second half of the sentence."""
+    if labels and {*labels, *explaining} == {"identical"}:
         return "every bit of its outputs is the same"
+    if not labels and not explaining:
+        return "its outputs were not compared"
+    parts = [f"its outputs {_became(labels)}"] if labels else []
+    parts += [f"those of {len(explaining)} single operators {_became(explaining)}"] if explaining else []
+    return "; ".join(parts)
+
+
+def _became(labels: Sequence[str]) -> str:
     words = {"changed": "changed", "rounding": "differ by rounding", "incomparable": "could not be compared",
              "identical": "are the same to the bit"}  # fmt: skip
-    clauses = [f"{word} in {labels.count(label)}" for label, word in words.items() if label in labels]
-    return f"its outputs {_listed(clauses)}" if clauses else "its outputs were not compared"
+    return _listed([f"{word} in {labels.count(label)}" for label, word in words.items() if label in labels])
 
 
 def _listed(parts: Sequence[str]) -> str:

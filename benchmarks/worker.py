@@ -177,7 +177,7 @@ def _prepare(job: Job, folder: Path, reference: str | None, turns: int | None) -
     content = {
         "device": job.device, "mode": job.mode, "tuning": job.tuning, "shared": len(job.cases) > 1,
         "reference": reference, "cases": [dataclasses.asdict(case) for case in cases], "turns": turns,
-        "planted": job.side.planted, "peer": job.side.peer, "outputs": job.outputs,
+        "planted": job.side.planted, "clock": os.getpid(), "peer": job.side.peer, "outputs": job.outputs,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # nobody else's settings

@@ -26,7 +26,8 @@ Times = Mapping[tuple[str, str], float | None]
 FORWARD, STEP = "unet_forward[digits,b64]", "training_step[digits,b64]"
 COMMAND = "ddpm-bench versions 2.8.0 2.9.0 2.10.0"
 ENVIRONMENT = {
-    "code": "c0de", "cpu": "a processor", "cores_usable": 2, "system": "Linux 6.1", "python": "CPython 3.11.2",
+    "code": "c0de", "cpu": "a processor", "cpu_isa": "avx2", "cores_usable": 2,
+    "system": "Linux 6.1", "python": "CPython 3.11.2",
     "numpy": "1.26.4", "host": "a",
 }  # fmt: skip
 OUTPUT = np.random.default_rng(0).standard_normal((4, 32)).astype(np.float32)

@@ -120,6 +120,18 @@ def test_a_named_interpreter_is_looked_at_and_not_changed(tmp_path: Path) -> Non
     assert run.installed == 0
 
 
+def test_a_named_interpreter_is_found_from_wherever_workers_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a link stays one: what it leads to does not know the environment's packages."""
+    run = Installer(holds="2.11.0.dev1")
+    run(["venv", str(tmp_path / "mine")], 1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("mine")
+    assert builds.named("nightly", Path("mine"), run=run).python == builds._python(tmp_path / "mine")
+    assert builds.named("nightly", Path("link"), run=run).python == builds._python(tmp_path / "link")
+
+
 def test_a_named_interpreter_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     assert "there is no interpreter" in str(builds.named("mine", tmp_path / "python").reason)
 

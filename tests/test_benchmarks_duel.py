@@ -19,7 +19,7 @@ from benchmarks.arms import HERE, Arm, checkout
 from benchmarks.cases import select
 from benchmarks.compare import compare_records
 from benchmarks.duel import MOST_MISHAPS, Bout, fight
-from benchmarks.measurement import BenchmarkError, Measurement, measurements
+from benchmarks.measurement import BenchmarkError, Measurement, invalid_measurement, measurements
 from benchmarks.pairs import ENOUGH_ROUNDS, FEWEST_ROUNDS, MOST_ROUNDS, TIMED_SECONDS, count_rounds
 from benchmarks.proof import STUDIED
 from benchmarks.worker import Answer
@@ -213,6 +213,38 @@ def test_a_pair_that_is_expected_to_last_longer_than_the_budget_is_not_begun(mon
     used = Pairs(monkeypatch)
     fight(given("a", most_pairs=5, budget=35.0, expected=36.0), reference="json:loads", variables={})
     assert used.order == []
+
+
+def test_pair_that_the_budget_cut_short_is_no_result_of_any_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of a third of a budget, the third of which takes longer than the two before."""
+
+    class Cut(Pairs):
+        def __call__(self, jobs: Any, variables: Any, **options: Any) -> list[Answer]:
+            self.cost = options["timeout"] if len(self.order) == 2 else self.cost
+            late = options["late"] if len(self.order) == 2 else None
+            super().__call__(jobs, variables, **options)
+            return [Answer((self.row(job, late),), {}, self.cost) for job in jobs]
+
+        @staticmethod
+        def row(job: Any, late: str | None) -> Measurement:
+            one = job.cases[0]
+            params = {"device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": 2}
+            row = invalid_measurement(one.id, params, job.process, late or "", work=one.work, unit=one.unit)
+            return row if late else dataclasses.replace(row, seconds=(1.0, 1.0), invalid=None)
+
+    used = Cut(monkeypatch)
+    kept: list[Any] = []
+    records = fight(
+        given("a", most_pairs=9, budget=35.0), reference="json:loads", variables={}, on_pair=kept.append
+    )  # fmt: skip
+    assert (len(used.order), len(kept)) == (3, 2)
+    assert [row.invalid for row in measured(records)["new"]] == [None, None]
+    told = "a in graph mode on CPU ended after 2 of 9 pairs, because the budget was used up"
+    assert records["new"]["notes"] == [told]
+    slow = Cut(monkeypatch)
+    slow.order += [("before", "", 0)] * 2
+    forever = fight(given("a", most_pairs=1, timeout=20.0), reference="json:loads", variables={})
+    assert ["longer than it may take" in str(row.invalid) for row in measured(forever)["new"]] == [True]
 
 
 def test_arms_need_names_of_their_own() -> None:

@@ -101,6 +101,18 @@ def test_failed_gate_takes_the_numbers_away() -> None:
     )
 
 
+def test_what_a_gate_refused_stays_known_without_the_rest_of_the_proof() -> None:
+    document = pytest_benchmark()
+    refused = {"gate": {"refused": "eps_hat is off"}}
+    document["benchmarks"][0]["extra_info"]["clock"] |= {
+        "invalid": "eps_hat is off",
+        "proof": {**refused, "device": "CPU"},
+    }
+    (measurement,) = from_pytest_benchmark(document)
+    assert measurement.proof == refused
+    assert measurement.seconds == ()
+
+
 @pytest.mark.parametrize("version", ["6.0.0", "4.0.0", "50.1", ""])
 def test_unknown_pytest_benchmark_is_refused_with_the_remedy(version: str) -> None:
     with pytest.raises(BenchmarkError, match="pytest-benchmark>=5,<6"):

@@ -74,6 +74,15 @@ def test_each_build_is_judged_against_the_one_before_it(bouts: list[Any]) -> Non
     assert [arm.python for arm in bout.arms] == [f"/opt/{label}" for label in SECONDS]
 
 
+def test_what_is_looked_into_belongs_to_the_sweep_that_asked(bouts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was begun anew and interrupted must not find the layers and remedies of the old one."""
+    asked: list[Any] = []
+    monkeypatch.setattr(versions.versions_remedies, "trials", lambda _, bout, *__: asked.append(bout) or [])
+    monkeypatch.setattr(versions.versions_layers, "unexplained", lambda _, bout, *__: asked.append(bout) or [])
+    found = versions.sweep([build(label) for label in SECONDS], QUESTION, reference="m:f")
+    assert [bout.plan["session"] for bout in asked] == [found["session"]] * 2
+
+
 def test_a_step_between_old_builds_is_no_alarm_for_the_newest(bouts: list[Any]) -> None:
     found = versions.sweep([build(label) for label in ("2.9.0", "2.7.0", "2.8.0")], QUESTION, reference="m:f")
     assert [v["label"] for v in found["verdicts"]] == ["faster", "equivalent"]
@@ -159,7 +168,11 @@ def test_undecided_newest_build_is_3() -> None:
 
 
 def test_newest_build_that_could_not_be_used_is_never_a_success() -> None:
+    """The newest that could be used is judged, and may alarm."""
     assert versions.exit_code(sweeps.sweep(sweeps.steady(), broken={"2.11.0": "no such version"})) == 3
+    slower = {**sweeps.steady(("2.9.0",)), "2.10.0": sweeps.arm("2.10.0", sweeps.times(0.04))}
+    assert versions.exit_code(sweeps.sweep(slower)) == 1
+    assert versions.exit_code(sweeps.sweep(slower, broken={"2.11.0": "no such version"})) == 1
 
 
 def test_record_of_a_build_that_gives_no_numbers_is_json(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Interpreter:
 
     def __init__(self, packages: Sequence[str], **libraries: str) -> None:
         named = {name.replace("__", "."): digest for name, digest in libraries.items()}
-        self.answer: dict[str, Any] = {"packages": packages, "libraries": named, "edited": {}}
+        self.answer: dict[str, Any] = {"packages": packages, "code": "", "libraries": named, "edited": {}}
 
     def __call__(self, command: Sequence[str], seconds: float) -> Outcome:
         return Outcome(0, "a warning\n" + json.dumps(self.answer))
@@ -76,10 +76,22 @@ def test_edited_file_is_found_by_its_content_and_a_touched_one_is_not(tmp_path: 
         os.utime(package / name, (later, later))
     (package / "gone.py").unlink()
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); exec({versions_builds.ASK!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    found = answered(program)
     assert set(found["edited"]) == {"mindspore/edited.py", "mindspore/gone.py"}
     assert found["edited"]["mindspore/gone.py"] == "absent"
+    (info / "RECORD").write_text((info / "RECORD").read_text().replace("gone.py,sha256=", "gone.py,sha256=built-anew-"))
+    assert answered(program)["code"] != found["code"]
+
+
+def answered(program: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_wheel_built_anew_under_the_same_version_is_another_build() -> None:
+    one, other = (Interpreter(["mindspore==2.10.0"]) for _ in range(2))
+    other.answer["code"] = "another digest"
+    assert contents(PYTHON, run=one).packages != contents(PYTHON, run=other).packages
 
 
 def test_interpreter_that_does_not_answer_is_unknown() -> None:

@@ -70,6 +70,14 @@ def test_a_build_that_cannot_be_judged_has_its_reason(judge: Judge) -> None:
     assert gates()[0]["reason"] == "judging took longer than 900 s"
 
 
+def test_what_gave_no_answer_is_asked_again(judge: Judge, tmp_path: Path) -> None:
+    """A judge that was killed, for memory or by a time limit, says nothing about the build."""
+    judge.error = ErrandError("took longer than 900 s")
+    assert all(gate["reason"] for gate in gates(tmp_path))
+    judge.error = None
+    assert [gate["reason"] for gate in gates(tmp_path)] == [None, None]
+
+
 def test_nobody_is_judged_twice_unless_the_answer_was_damaged(judge: Judge, tmp_path: Path) -> None:
     first = gates(tmp_path)
     assert gates(tmp_path) == first

@@ -37,6 +37,7 @@ class Pairs:
     def __init__(self) -> None:
         self.asked = 0
         self.seconds = 0.001
+        self.noise = 0.0
         self.environment: dict[str, Any] = {"host": "a", "code": "c0de", "ddpm_bench": "1"}
 
     def __call__(self, jobs: Sequence[Job], *_: object, **__: object) -> list[Answer]:
@@ -51,9 +52,10 @@ class Pairs:
         outputs = {case_id: (output,)} if job.outputs else {}
         return Answer((self.row(job, label, case_id),), seen, 0.001, outputs=outputs)
 
-    @staticmethod
-    def row(job: Job, label: str, case_id: str) -> Any:
+    def row(self, job: Job, label: str, case_id: str) -> Any:
         seconds = LABELS.index(label) + 1 + ord(case_id[-2]) / 100 + job.process / 1000
+        if self.noise:  # builds that are alike, and rows that do not tell
+            seconds = 1 + self.noise * ((job.process + LABELS.index(label)) % 2)
         params = {"device": job.device, "mode": job.mode, "tuning": job.tuning, "rounds": 2}
         absent = ("first_call_seconds", "flops", "peak_rss_bytes", "cpu_over_wall", "import_seconds")
         return from_record(
@@ -166,6 +168,17 @@ def test_more_pairs_go_on_with_the_rows_that_there_are(tmp_path: Path, pairs: Pa
     measured = pairs.asked
     go(tmp_path, question=ROWS)
     assert pairs.asked - measured == 5 * len(CASES)
+
+
+@pytest.mark.parametrize(("before", "after"), [(10, 14), (7, 8), (14, 10)])
+def test_rows_count_wherever_an_earlier_command_ended(tmp_path: Path, pairs: Pairs, before: int, after: int) -> None:
+    """Also between two looks."""
+    pairs.noise = 0.2
+    first, second = (Question(QUESTION.picks, pairs=most, verify=False) for most in (before, after))
+    go(tmp_path, question=first)
+    assert pairs.asked == before * len(CASES)
+    go(tmp_path, question=second)
+    assert pairs.asked == max(before, after) * len(CASES)
 
 
 def test_sweep_begun_anew_takes_up_none_of_the_old_ones_added_rows(tmp_path: Path, pairs: Pairs) -> None:

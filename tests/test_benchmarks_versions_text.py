@@ -38,7 +38,7 @@ def test_every_named_step_and_every_change_of_numbers_has_a_line(text: str) -> N
 
 def test_reasons_machine_and_command_are_there(text: str) -> None:
     assert "* 2.11.0 could not be used: cannot be installed: there is no version of mindspore==2.11.0" in text
-    assert "Measured on: cpu a processor, cores\\_usable 2" in text
+    assert "Measured on: cpu a processor, cpu\\_isa avx2, cores\\_usable 2" in text
     assert f"```\n{sweeps.COMMAND}\n```\n" in text
 
 
@@ -46,6 +46,16 @@ def test_steady_builds_are_told_in_two_sentences() -> None:
     text = markdown(sweeps.sweep(sweeps.steady()))
     assert "No step made a case slower or faster." in text
     assert "every bit is the same in all builds" in text
+
+
+def test_sweep_without_a_row_claims_nothing() -> None:
+    """Its budget was used up before the first one was complete."""
+    arms = {label: {**arm, "measurements": []} for label, arm in sweeps.steady().items()}
+    text = markdown(sweeps.sweep(arms))
+    assert text.startswith("**Nothing was measured of 2.10.0.**")
+    assert "No case was measured." in text
+    assert "Outputs were not compared." in text
+    assert "every bit" not in text
 
 
 def test_environments_that_differ_are_named_with_both_values() -> None:

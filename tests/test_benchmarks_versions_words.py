@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sweeps
 
-from benchmarks.versions_words import change, said
+from benchmarks.versions_words import change, headline, said
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,18 @@ def test_single_operators_are_not_counted() -> None:
     assert told == (
         "MindSpore 2.10.0 is as fast as 2.9.0 in all 2 cases (within 3 %); every bit of its outputs is the same."
     )
+
+
+def test_outputs_of_single_operators_are_counted_by_themselves() -> None:
+    record = sweeps.sweep(sweeps.with_operators(("2.9.0", "2.10.0"), nets=1, operators=4))
+    nets = [entry for entry in record["numbers"] if entry["case"].startswith("unet_")]
+    assert 0 < len(nets) < len(record["numbers"])
+    for entry in nets[:1]:
+        entry["label"] = "rounding"
+    told = headline(record)
+    operators = len(record["numbers"]) - len(nets)
+    assert f"; its outputs differ by rounding in 1 and are the same to the bit in {len(nets) - 1}; " in told
+    assert told.endswith(f"; those of {operators} single operators are the same to the bit in {operators}.")
 
 
 def test_interval_that_says_nothing_is_not_shown() -> None:

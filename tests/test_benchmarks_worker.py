@@ -126,8 +126,9 @@ def test_interruption_ends_the_worker_too() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells a process that its parent is gone")
-def test_worker_ends_when_the_clock_is_killed() -> None:
-    """Else it would go on to compute beside whatever is timed next."""
+@pytest.mark.parametrize("hanging", [True, False])
+def test_worker_ends_when_the_clock_is_killed(hanging: bool) -> None:
+    """Else it would go on to compute beside whatever is timed next. Also when it has only just been started."""
     clock = os.fork()
     if clock == 0:
         try:
@@ -135,18 +136,19 @@ def test_worker_ends_when_the_clock_is_killed() -> None:
         finally:
             os._exit(0)
     worker = _first_child(clock)
+    if hanging:
+        time.sleep(5)
     os.kill(clock, signal.SIGKILL)
     os.waitpid(clock, 0)
     assert worker.wait(20) is None  # psutil knows no exit code of what is not a child of its own
 
 
 def _first_child(parent: int) -> psutil.Process:
-    """The worker, once it has had time to hang."""
+    """The worker, as soon as there is one."""
     deadline = time.perf_counter() + 30
     while time.perf_counter() < deadline:
         children = psutil.Process(parent).children()
         if children and Path(f"/proc/{children[0].pid}/cwd").joinpath("job.json").exists():
-            time.sleep(2)
             return children[0]
         time.sleep(0.05)
     raise AssertionError("no worker was started")
