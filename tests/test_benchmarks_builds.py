@@ -56,6 +56,17 @@ def test_a_release_is_installed_once_and_kept(tmp_path: Path) -> None:
     assert run.installed == 1
 
 
+@pytest.mark.parametrize("uv", ["/opt/bin/uv", None])
+def test_bytecode_is_made_with_an_environment(uv: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By uv when told to, by pip without. Workers may write none, and would each compile what they import."""
+    monkeypatch.setattr(builds.shutil, "which", lambda *_, **__: uv)
+    run = Installer()
+    make(tmp_path, run)
+    (install,) = (command for command in run.commands if "install" in command)
+    assert (install[0] == uv, "--compile-bytecode" in install) == ((True, True) if uv else (False, False))
+    assert "--no-compile" not in install
+
+
 @pytest.mark.parametrize("damage", ["marker", "interpreter"])
 def test_an_interrupted_or_broken_environment_is_made_again(tmp_path: Path, damage: str) -> None:
     run = Installer()
