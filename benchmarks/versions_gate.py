@@ -66,8 +66,7 @@ def _judged(arm: Arm, mode: str, place: Path | None, tell: Tell) -> Gate:
         return kept
     tell(f"judging the DDPM under {arm.label}")
     found = judge(arm, mode)
-    if found.reason is None:  # else it may have been of the moment: too little memory, a busy machine
-        versions_store.keep(place, found.as_record())
+    versions_store.keep(place, found.as_record())
     return found
 
 

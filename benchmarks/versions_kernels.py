@@ -85,8 +85,7 @@ def _answer(arm: Arm, cases: Sequence[Case], device: str, mode: str, place: Path
         return kept
     tell(f"asking {arm.label} which kernels it runs in {mode} mode")
     found = implementations.ask(arm, cases, device=device, mode=mode, variables=dict(os.environ))
-    if found.reason is None:  # else it may have been of the moment
-        versions_store.keep(place, {"build": arm.label, "mode": mode, **_as_record(found)})
+    versions_store.keep(place, {"build": arm.label, "mode": mode, **_as_record(found)})
     return found
 
 

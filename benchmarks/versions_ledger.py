@@ -82,8 +82,7 @@ def _answer(arm: Arm, device: str, place: Path | None, tell: Tell) -> Ledger:
         return kept
     tell(f"measuring how accurate the operators of {arm.label} are")
     found = measure(arm, device)
-    if found.reason is None:  # else it may have been of the moment
-        versions_store.keep(place, {"build": found.build, "rows": list(found.rows), "reason": found.reason})
+    versions_store.keep(place, {"build": found.build, "rows": list(found.rows), "reason": found.reason})
     return found
 
 

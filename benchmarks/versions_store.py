@@ -168,8 +168,11 @@ def place(directory: Path | None, kind: str, session: str, *names: str) -> Path 
 
 
 def keep(place: Path | None, answer: Record) -> None:
-    """Keep an answer, whole or not at all. Raises `BenchmarkError` if that is impossible."""
-    if place is None:
+    """Keep an answer, whole or not at all. Raises `BenchmarkError` if that is impossible.
+
+    One that has a "reason" is none and is asked for again: it may be of the moment, too little memory, a busy machine.
+    """
+    if place is None or answer["reason"] is not None:
         return
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -117,8 +117,7 @@ def _entry(rows: Sequence[Measurement], verdict: Mapping[str, Any] | None) -> st
 def _steps(record: Record) -> list[str]:
     """A line for each step that has a name, by build."""
     if not record["steps"]:
-        measured = any(arm["measurements"] for arm in record["arms"].values())
-        return ["No step made a case slower or faster." if measured else "No case was measured.", ""]
+        return ["No step made a case slower or faster." if record["verdicts"] else "No case was measured.", ""]
     named = [f"* {inline(s['build'])}: {_code(s['case'])} in {s['mode']} mode: {s['change']}" for s in record["steps"]]
     return ["Steps, with their intervals:", "", *named, ""]
 

@@ -80,15 +80,18 @@ def said(verdict: Mapping[str, Any]) -> str:
     bounds = verdict["interval"]
     if label != "equivalent" and bounds[1] > HOPELESS * bounds[0]:
         return "undecided"
+    return f"{'as fast' if label == 'equivalent' else 'undecided'} {_between(bounds)}"
+
+
+def _between(bounds: Sequence[float]) -> str:
     low, high = (f"{100 * (bound - 1):+.1f}" for bound in bounds)
-    return f"{'as fast' if label == 'equivalent' else 'undecided'} ({low} … {high} %)"
+    return f"({low} … {high} %)"
 
 
 def helped(tried: Mapping[str, Any]) -> str:
     """What a setting did to the speed of a build, as the rest of a sentence about the case."""
     if tried["label"] == "equivalent":
-        low, high = (f"{100 * (bound - 1):+.1f}" for bound in tried["interval"])
-        return f"takes as long as without ({low} … {high} %)"
+        return f"takes as long as without {_between(tried['interval'])}"
     return f"is {said(tried)}"
 
 
