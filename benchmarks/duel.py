@@ -265,7 +265,7 @@ class _Session:
 
         def report() -> None:
             spent = time.perf_counter() - began
-            left = max(0.0, self._expected(cells) - spent) + sum(map(self._expected, others))
+            left = self._expected(cells, spent) + sum(map(self._expected, others))
             finished = sum(self.done.values())
             ahead = self._pairs_ahead(cells) + sum(map(self._pairs_ahead, others))
             self.on_progress(finished, finished + ahead, left, jobs[0].label)
@@ -362,10 +362,13 @@ class _Session:
     def _pairs_ahead(self, cells: Group) -> int:
         return sum(self._most(cell) - self.done.get(cell, 0) for cell in cells)
 
-    def _expected(self, cells: Group) -> float:
-        """Seconds that `cells` may still take, if nobody finds them decided; the budget is an end, too."""
+    def _expected(self, cells: Group, spent: float = 0.0) -> float:
+        """Seconds that `cells` may still take, if nobody finds them decided; the budget is an end, too.
+
+        A pair that was `spent` seconds on takes that long at least, however little was expected.
+        """
         ahead = max((self._most(cell) - self.done.get(cell, 0) for cell in cells), default=0)
-        whole = (self._cost(cells) or FIRST_GUESS) * ahead
+        whole = max(self._cost(cells) or FIRST_GUESS, spent) * ahead - spent
         if self.bout.budget is None:
             return whole
         return min(whole, max(0.0, self.bout.budget - (time.perf_counter() - self.started)))

@@ -324,13 +324,17 @@ def _attributions(
     said: versions_kernels.Said,
     closer: Mapping[versions_layers.Step, tuple[Record, Record]],
 ) -> list[Record]:
-    """What made each step of a whole case, where it is large enough, as far as layers were timed or kernels known."""
+    """What made each step of a whole case that is large enough, or that was looked into beside one that is.
+
+    As far as layers were timed or kernels known.
+    """
     divided = []
     for old, new in pairwise(records):
+        layered = {cell_of(row) for record in closer.get((old, new), ()) for row in record.get("layers", ())}
         cells = [
             (*cell_of(v), str(v["params"]["tuning"]))
             for v in found["verdicts"]
-            if (v["old"], v["new"]) == (old, new) and worth_explaining(v, found["effect"])
+            if (v["old"], v["new"]) == (old, new) and (worth_explaining(v, found["effect"]) or cell_of(v) in layered)
         ]
         inside = versions_kernels.inside(said, old, new)
         kernels = {cell: inside.get((cell[0], cell[2]), ()) for cell in cells}

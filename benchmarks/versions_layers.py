@@ -6,6 +6,10 @@ accounts for most of the difference (`attribution.py`), that is the answer. Wher
 kernels have no watch, or the same kernels ran and took another time in one process than in another, the network's
 layers are measured again in the step's two builds alone, in new workers.
 
+They are layers of a forward pass, timed in graph mode. A training step consists of the same layers, and so does a pass
+in PyNative mode: where kernels do not account for one of those, the forward pass beside it is looked into, if the step
+changed it at all; by less than is worth knowing will do.
+
 Each kind of layer then has an interval: per pair of workers the logarithm of the ratio of its layers' sums, by signed
 ranks. There are K kinds, and each bound errs at ALPHA / K (Bonferroni), so one kind too many is named once in a hundred
 steps a side. That takes n pairs with 2⁻ⁿ ≤ ALPHA / K and one more, so that the smallest of them may be on the wrong
@@ -26,7 +30,7 @@ from benchmarks.layer_times import wanted
 from benchmarks.measurement import Record
 from benchmarks.versions_kernels import Said, inside
 from benchmarks.versions_rows import Fight
-from benchmarks.versions_words import Cell, cell_of, worth_explaining
+from benchmarks.versions_words import NAMED, Cell, cell_of, worth_explaining
 
 ACCOUNTED = 0.9
 """The share of a difference from which on kernels explain it."""
@@ -44,41 +48,48 @@ class Closer:
 
 
 def unexplained(record: Record, bout: Bout, said: Said) -> list[Closer]:
-    """What is worth measuring again after the sweep `record` of `bout`: named steps of forward passes, as far as their
-    layers were measured in that mode, that no exchange of kernels accounts for, of which builds `said` something.
+    """What is worth measuring again after the sweep `record` of `bout`, of whose kernels builds `said` something.
+
+    Forward passes whose layers the bout has in that mode: those whose own step no exchange of kernels accounts for,
+    and named ones beside a case without such layers whose step its kernels do not account for.
     """
+    groups = {(case.id, bout.device, mode): case.group for case, mode in bout.picks}
+    passes = _passes(bout)
     found = []
     for old, new in pairwise(record["arms"]):
-        cells = _left(record, old, new, said)
-        picks = _layers(cells, bout)
+        named = [v for v in record["verdicts"] if (v["old"], v["new"]) == (old, new) and v["label"] in NAMED]
+        large = [v for v in named if worth_explaining(v, record["effect"])]
+        shares = _shares(record, old, new, large, said)
+        exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
+        left = {cell for cell, share in shares.items() if share < ACCOUNTED or cell[0] not in exchanged}
+        beside = {groups.get(cell) for cell, share in shares.items() if share < ACCOUNTED and cell not in passes}
+        left |= {cell for cell in map(cell_of, named) if groups.get(cell) in beside}
+        parts = {part for cell in left for part in passes.get(cell, ())}
+        picks = [(part, mode) for part, mode in bout.picks if (part.id, mode) in parts]
         if picks:
             found.append(Closer((old, new), _asked(bout, old, new, picks)))
     return found
 
 
-def _left(record: Record, old: str, new: str, said: Said) -> list[Cell]:
-    """The whole cases that the step changed and whose kernels do not account for it."""
-    cells = [
-        (*cell_of(v), str(v["params"]["tuning"]))
-        for v in record["verdicts"]
-        if (v["old"], v["new"]) == (old, new) and worth_explaining(v, record["effect"])
-    ]
-    exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
+def _passes(bout: Bout) -> dict[Cell, set[tuple[str, str]]]:
+    """The forward passes of the bout that it has layers of, and these layers."""
+    picked = {(case.id, mode) for case, mode in bout.picks}
+    parts = {
+        (case.id, bout.device, mode): {(part.id, mode) for part in wanted([case])} & picked for case, mode in bout.picks
+    }
+    return {cell: layers for cell, layers in parts.items() if layers}
+
+
+def _shares(record: Record, old: str, new: str, verdicts: Sequence[Record], said: Said) -> dict[Cell, float]:
+    """Of each verdict's cell the share of the step that its kernels account for; 0 where nothing is known of them."""
+    cells = [(*cell_of(verdict), str(verdict["params"]["tuning"])) for verdict in verdicts]
     known = inside(said, old, new)
     kernels = {cell: known.get((cell[0], cell[2]), ()) for cell in cells}
-    explained = {
-        one.cell
+    shares = {
+        one.cell: one.share(one.kernels) or 0.0
         for one in attribution.attribute(record["arms"][old], record["arms"][new], cells, kernels)
-        if one.cell[0] in exchanged and (one.share(one.kernels) or 0.0) >= ACCOUNTED
     }
-    return [cell[:3] for cell in cells if cell not in explained]
-
-
-def _layers(cells: Sequence[Cell], bout: Bout) -> list[tuple[Case, str]]:
-    """The picks of the bout that are layers of any of the `cells`."""
-    chosen = [(case, mode) for case, mode in bout.picks if (case.id, bout.device, mode) in cells]
-    parts = {(part.id, mode) for case, mode in chosen for part in wanted([case])}
-    return [(part, mode) for part, mode in bout.picks if (part.id, mode) in parts]
+    return {cell[:3]: shares.get(cell, 0.0) for cell in cells}
 
 
 def _asked(bout: Bout, old: str, new: str, picks: Sequence[tuple[Case, str]]) -> Bout:

@@ -61,6 +61,18 @@ def test_pairs_take_turns_and_leave_a_record_an_arm_of_one_session() -> None:
     assert [len(fresh["old"]["measurements"]) for fresh in kept] == [1, 1]
 
 
+def test_pair_that_takes_longer_than_expected_makes_the_others_last_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duel, "FIRST_GUESS", 0.01)
+    told: list[tuple[int, float]] = []
+    bout = Bout((OLD, NEW), ((case(sleep=0.05), "graph"),), most_pairs=2)
+    fight(bout, reference="json:loads", on_progress=lambda done, _, left, __: told.append((done, left)))
+    first = [left for done, left in told if done == 0]
+    assert len(first) > 2
+    assert first[0] == pytest.approx(0.02, abs=0.005)
+    assert max(first) > 0.5, "another pair of half a second, at least"
+    assert first[1:] == sorted(first[1:])
+
+
 def test_planted_slowdown_is_measured_and_named_in_the_environment() -> None:
     slower = Arm("new", planted=1.0)
     records = fight(Bout((OLD, slower), ((case(sleep=0.02), "graph"),), most_pairs=2), reference="json:loads")

@@ -29,7 +29,7 @@ KINDS = sorted({str(part.params["kind"]) for part in PARTS})
 
 
 def bout(*labels: str, layers: bool = True) -> Bout:
-    whole = tuple((case, mode) for case in select(sweeps.FORWARD) for mode in ("graph", "pynative"))
+    whole = tuple((case, mode) for case in select(f"{sweeps.FORWARD} {sweeps.STEP}") for mode in ("graph", "pynative"))
     parts = tuple((part, "graph") for part in PARTS) if layers else ()
     return Bout(tuple(Arm(label) for label in labels), (*whole, *parts), 8, small_pairs=2)
 
@@ -40,12 +40,22 @@ def slower(forward: float = 0.036, pynative: float = 0.08) -> dict[str, Any]:
     return sweeps.sweep(arms)
 
 
-def said(seconds: float) -> dict[str, dict[str, Kernels]]:
+def slightly(**slower: float) -> dict[str, Any]:
+    """Two builds, the newer surely slower in graph mode, by less than is worth knowing; and `slower` elsewhere."""
+    return sweeps.sweep(
+        {
+            OLD: sweeps.arm(OLD, sweeps.times(), noise=0.006),
+            NEW: sweeps.arm(NEW, sweeps.times(0.0348, **slower), noise=0.006),
+        }
+    )
+
+
+def said(seconds: float, case: str = sweeps.FORWARD) -> dict[str, dict[str, Kernels]]:
     """What both builds say of a convolution that takes the newer one so many seconds more."""
 
     def of(total: float) -> dict[str, Kernels]:
         kernel = {Primitive("convolution", "forward", "mb64"): Choice("gemm:jit", CALLS, CALLS * total)}
-        return {"graph": Kernels("oneDNN", {sweeps.FORWARD: kernel})}
+        return {"graph": Kernels("oneDNN", {case: kernel})}
 
     return {OLD: of(0.01), NEW: of(0.01 + seconds)}
 
@@ -88,6 +98,33 @@ def test_exchanged_kernels_that_account_for_a_step_are_answer_enough(share: floa
     found = unexplained({**slower(), "kernels": {"said": [], "changes": changes}}, bout(OLD, NEW), kernels)
     assert (found == []) is explained
     assert unexplained(slower(), bout(OLD, NEW), kernels) != []
+
+
+@pytest.mark.parametrize("slower", [{"step": 0.23}, {"pynative": 0.09}])
+def test_layers_of_a_slightly_slower_pass_explain_a_slower_case_beside_it(slower: dict[str, float]) -> None:
+    """A training step and PyNative mode have no layers of their own to be measured."""
+    assert unexplained(slightly(), bout(OLD, NEW), NOTHING) == []
+    (closer,) = unexplained(slightly(**slower), bout(OLD, NEW), NOTHING)
+    assert [case for case, _ in closer.bout.picks] == list(PARTS)
+
+
+@pytest.mark.parametrize(("share", "explained"), [(-3.0, False), (0.85, False), (0.95, True), (1.3, True)])
+def test_case_beside_a_pass_whose_own_kernels_account_for_its_step_needs_no_layers(
+    share: float, explained: bool
+) -> None:
+    kernels = said(share * (0.23 - 0.21), sweeps.STEP)
+    assert (unexplained(slightly(step=0.23), bout(OLD, NEW), kernels) == []) is explained
+
+
+def test_pass_that_was_looked_into_beside_a_slower_case_is_divided_as_well() -> None:
+    arms = {
+        OLD: sweeps.arm(OLD, sweeps.times(), noise=0.006),
+        NEW: sweeps.arm(NEW, sweeps.times(0.0348, step=0.23), noise=0.006),
+    }
+    found = sweeps.sweep(arms, closer={"group_norm": 1.15})
+    (one,) = found["attribution"]
+    assert one["cell"][0] == sweeps.FORWARD
+    assert "group\\_norm 4.00 ms → 4." in versions_text.markdown(found)
 
 
 def test_nothing_is_measured_without_a_step_without_layers_or_in_another_mode() -> None:
