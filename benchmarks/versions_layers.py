@@ -51,7 +51,7 @@ def unexplained(record: Record, bout: Bout, said: Said) -> list[Closer]:
     """What is worth measuring again after the sweep `record` of `bout`, of whose kernels builds `said` something.
 
     Forward passes whose layers the bout has in that mode: those whose own step no exchange of kernels accounts for,
-    and named ones beside a case without such layers whose step its kernels do not account for.
+    and other named ones beside a case without such layers whose step its kernels do not account for.
     """
     groups = {(case.id, bout.device, mode): case.group for case, mode in bout.picks}
     passes = _passes(bout)
@@ -61,9 +61,9 @@ def unexplained(record: Record, bout: Bout, said: Said) -> list[Closer]:
         large = [v for v in named if worth_explaining(v, record["effect"])]
         shares = _shares(record, old, new, large, said)
         exchanged = {change["case"] for change in record["kernels"]["changes"] if change["step"] == [old, new]}
-        left = {cell for cell, share in shares.items() if share < ACCOUNTED or cell[0] not in exchanged}
+        explained = {cell for cell, share in shares.items() if share >= ACCOUNTED and cell[0] in exchanged}
         beside = {groups.get(cell) for cell, share in shares.items() if share < ACCOUNTED and cell not in passes}
-        left |= {cell for cell in map(cell_of, named) if groups.get(cell) in beside}
+        left = {cell for cell in map(cell_of, named) if cell in shares or groups.get(cell) in beside} - explained
         parts = {part for cell in left for part in passes.get(cell, ())}
         picks = [(part, mode) for part, mode in bout.picks if (part.id, mode) in parts]
         if picks:

@@ -116,6 +116,12 @@ def test_case_beside_a_pass_whose_own_kernels_account_for_its_step_needs_no_laye
     assert (unexplained(slightly(step=0.23), bout(OLD, NEW), kernels) == []) is explained
 
 
+def test_pass_that_exchanged_kernels_account_for_is_not_looked_into_beside_a_slower_case() -> None:
+    changes = [{"step": [OLD, NEW], "case": sweeps.FORWARD}]
+    found = {**slower(pynative=0.09), "kernels": {"said": [], "changes": changes}}
+    assert unexplained(found, bout(OLD, NEW), said(0.036 - 0.034)) == []
+
+
 def test_pass_that_was_looked_into_beside_a_slower_case_is_divided_as_well() -> None:
     arms = {
         OLD: sweeps.arm(OLD, sweeps.times(), noise=0.006),
