@@ -8,7 +8,8 @@ lay between them and nothing was fused; what a whole call takes beyond that, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 
 from benchmarks.cases import Case
 from benchmarks.measurement import Measurement, Record
@@ -35,18 +36,19 @@ def _extra(case: Case) -> bool:
     return bool(case.params["kind"] == "matmul")
 
 
-def layers(rows: Iterable[Measurement]) -> list[Record]:
+def layers(rows: Iterable[Measurement], seconds: Callable[[Measurement], float] = attrgetter("value")) -> list[Record]:
     """Of each net and setting for which every operator was measured, an entry for each part, in the net's order.
 
     An entry is {"case": the forward pass it belongs to, "device", "mode", "tuning", "layer": path in the network,
-    "kind", "seconds": one run's, a value for each process, "flops", "bytes": of one run}.
+    "kind", "seconds": one run's, a value for each process, "flops", "bytes": of one run}. `seconds`: what a process's
+    call takes, of its rounds; the median unless told otherwise.
     """
     times: dict[Setting, dict[str, list[float]]] = {}
     nets: dict[tuple[str, int], None] = {}
     for row in rows:
         if row.invalid is None and row.unit == "calls":
             nets[row.params["preset"], row.params["batch"]] = None
-            times.setdefault(row.cell[1:], {}).setdefault(row.case, []).append(row.value / row.params["repeats"])
+            times.setdefault(row.cell[1:], {}).setdefault(row.case, []).append(seconds(row) / row.params["repeats"])
     return [
         entry
         for name, batch in nets

@@ -11,13 +11,17 @@ in PyNative mode: where kernels do not account for one of those, the forward pas
 changed it at all; by less than is worth knowing will do.
 
 Each kind of layer then has an interval: per pair of workers the logarithm of the ratio of its layers' sums, by signed
-ranks. There are K kinds, and each bound errs at ALPHA / K (Bonferroni), so one kind too many is named once in a hundred
-steps a side. That takes n pairs with 2⁻ⁿ ≤ ALPHA / K and one more, so that the smallest of them may be on the wrong
-side: a dozen for the eleven kinds of a U-Net.
+ranks. A layer is timed in few rounds, whose times on few cores lie around two values, so it counts with its worker's
+mean and not with the median, which jumps between them: of two times a dozen pairs, hours apart, the ratios of means
+varied by 0.93 and 0.71 of what those of medians did (geometric mean over the kinds). There are K kinds, and each bound
+errs at ALPHA / K (Bonferroni), so one kind too many is named once in a hundred steps a side. That takes n pairs with
+2⁻ⁿ ≤ ALPHA / K and one more, so that the smallest of them may be on the wrong side: a dozen for the eleven kinds of a
+U-Net.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,8 +30,8 @@ from benchmarks import attribution, intervals
 from benchmarks.cases import Case
 from benchmarks.duel import Bout
 from benchmarks.estimate import ALPHA
-from benchmarks.layer_times import wanted
-from benchmarks.measurement import Record
+from benchmarks.layer_times import layers, wanted
+from benchmarks.measurement import Record, measurements
 from benchmarks.versions_kernels import Said, inside
 from benchmarks.versions_rows import Fight
 from benchmarks.versions_words import NAMED, Cell, cell_of, worth_explaining
@@ -110,5 +114,9 @@ def measured(found: Sequence[Closer], fight: Fight) -> dict[Step, tuple[Record, 
     for closer in found:
         arms = fight(closer.bout)
         if arms[closer.step[0]]["measurements"]:
-            records[closer.step] = (arms[closer.step[0]], arms[closer.step[1]])
+            records[closer.step] = (_by_means(arms[closer.step[0]]), _by_means(arms[closer.step[1]]))
     return records
+
+
+def _by_means(record: Record) -> Record:
+    return {**record, "layers": layers(measurements(record), lambda row: statistics.fmean(row.seconds))}

@@ -128,23 +128,31 @@ def sweep(
 
 
 def measured_again(bout: duel.Bout, arms: Mapping[str, Record], longer: Mapping[str, float]) -> dict[str, Record]:
-    """Two builds whose layers take what they took before, give or take 3 % a pair, but for kinds that take `longer`."""
+    """Two builds whose layers take 1 ms each on average, by rounds of half and of twice as long, give or take 3 % a
+    pair in the newer build, but for kinds that take `longer` there."""
     random = np.random.default_rng(5)
     kinds = dict.fromkeys(str(case.params["kind"]) for case, _ in bout.picks)
-    met = {kind: np.exp(random.normal(0, 0.03, bout.most_pairs)) for kind in kinds}
+    met = {kind: np.exp(random.normal(0, 0.03, bout.most_pairs)) * longer.get(kind, 1.0) for kind in kinds}
     old, new = (arm.label for arm in bout.arms)
+    rounds = 0.001 * np.array([0.5, 0.5, 2.0])
+
+    def row(case: Case, mode: str, process: int, factor: float) -> Record:
+        params = {**case.params, "device": "CPU", "mode": mode, "tuning": "stock", "rounds": 3}
+        timed = list(case.params["repeats"] * factor * rounds)
+        like = arms[old]["measurements"][0]
+        return {**like, "case": case.id, "params": params, "process": process, "seconds": timed, "unit": "calls"}
+
     return {
         label: {
             **arms[label],
-            "layers": [
-                {"case": FORWARD, "device": "CPU", "mode": "graph", "tuning": "stock", "layer": f"{kind}.{i}",
-                 "kind": kind, "seconds": list(0.002 * (met[kind] * longer.get(kind, 1.0) if label == new else noise))}
-                for kind, noise in {kind: np.ones(bout.most_pairs) for kind in kinds}.items()
-                for i in range(2)
+            "measurements": [
+                row(case, mode, i, met[str(case.params["kind"])][i] if label == new else 1.0)
+                for case, mode in bout.picks
+                for i in range(bout.most_pairs)
             ],
         }
         for label in (old, new)
-    }  # fmt: skip
+    }
 
 
 def cured(bout: duel.Bout, arms: Mapping[str, Record]) -> dict[str, Record]:
