@@ -14,7 +14,8 @@ Only a step that is real and large enough to matter is divided (`versions_words.
 noise needs no explanation, and of a small one layers and kernels account for anything between −20 and 20 times it.
 
 A kind of layer has an interval where its layers were measured in enough pairs of workers to have one
-(`versions_layers.py`, where p is the mean over rounds): of R_i = Σ_l p_l,new,i / Σ_l p_l,old,i, of the pairs i, by signed ranks of log R_i.
+(`versions_layers.py`, where p is the mean over rounds): of
+R_i = Σ_l p_l,new,i / Σ_l p_l,old,i, of the pairs i, by signed ranks of log R_i.
 """
 
 from __future__ import annotations
