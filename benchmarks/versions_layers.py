@@ -39,8 +39,8 @@ ACCOUNTED = 0.9
 """The share of a difference from which on kernels explain it."""
 
 SPARE = 5
-"""Pairs beyond those that can tell anything. Pairs of a kind's sums vary by 5 to 8 %, and with so many a kind that takes
-12 % longer is named 100 to 95 times of 100. With one it were 99 to 71 times; each costs most of a minute."""
+"""Pairs beyond those that can tell anything. Pairs of a kind's sums vary by 5 to 8 %; with so many a kind that takes
+12 % longer is named 100 to 95 times of 100, with one it were 99 to 71 times. Each costs most of a minute."""
 
 Step = tuple[str, str]
 """Labels of the older and of the newer build."""
