@@ -47,7 +47,9 @@ for name in sys.argv[1:]:
     try:
         found[name] = str(getattr(importlib.import_module(name), "__version__", ""))
     except Exception as error:
-        missing.append(f"{name} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
+        why = f" ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name
+        missing.append(name + ("" if absent else why))
 if "mindspore" in found and "numpy" in found:  # a build against another NumPy imports and dies at the first tensor
     sys.modules["mindspore"].Tensor(sys.modules["numpy"].ones(1)) + 1
 print("\\n" + json.dumps({"found": found, "missing": missing}))

@@ -84,7 +84,7 @@ def _passes(bout: Bout) -> dict[Cell, set[tuple[str, str]]]:
     parts = {
         (case.id, bout.device, mode): {(part.id, mode) for part in wanted([case])} & picked for case, mode in bout.picks
     }
-    return {cell: layers for cell, layers in parts.items() if layers}
+    return {cell: within for cell, within in parts.items() if within}
 
 
 def _shares(record: Record, old: str, new: str, verdicts: Sequence[Record], said: Said) -> dict[Cell, float]:
