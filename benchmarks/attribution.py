@@ -10,7 +10,8 @@ layers, what a compiler fuses, noise, and, where it has the other sign, what lay
 watch of the library they belong to (`implementations.inside`), which sees nothing but its own kernels and has no such
 fault.
 
-Only a step that is real and large enough to matter is divided (`versions_words.worth_explaining`): a difference within
+Only a step that is real and large enough to matter is divided (`versions_words.worth_explaining`), or one whose layers
+were measured again for the sake of a larger one beside it (`versions_layers.py`): a difference within
 noise needs no explanation, and of a small one layers and kernels account for anything between −20 and 20 times it.
 
 A kind of layer has an interval where its layers were measured in enough pairs of workers to have one

@@ -40,14 +40,11 @@ def slower(forward: float = 0.036, pynative: float = 0.08) -> dict[str, Any]:
     return sweeps.sweep(arms)
 
 
-def slightly(**slower: float) -> dict[str, Any]:
+def slightly(closer: dict[str, float] | None = None, **slower: float) -> dict[str, Any]:
     """Two builds, the newer surely slower in graph mode, by less than is worth knowing; and `slower` elsewhere."""
-    return sweeps.sweep(
-        {
-            OLD: sweeps.arm(OLD, sweeps.times(), noise=0.006),
-            NEW: sweeps.arm(NEW, sweeps.times(0.0348, **slower), noise=0.006),
-        }
-    )
+    times = {OLD: sweeps.times(), NEW: sweeps.times(0.0348, **slower)}
+    arms = {label: sweeps.arm(label, seconds, noise=0.006) for label, seconds in times.items()}
+    return sweeps.sweep(arms, closer=closer)
 
 
 def said(seconds: float, case: str = sweeps.FORWARD) -> dict[str, dict[str, Kernels]]:
@@ -123,11 +120,7 @@ def test_pass_that_exchanged_kernels_account_for_is_not_looked_into_beside_a_slo
 
 
 def test_pass_that_was_looked_into_beside_a_slower_case_is_divided_as_well() -> None:
-    arms = {
-        OLD: sweeps.arm(OLD, sweeps.times(), noise=0.006),
-        NEW: sweeps.arm(NEW, sweeps.times(0.0348, step=0.23), noise=0.006),
-    }
-    found = sweeps.sweep(arms, closer={"group_norm": 1.15})
+    found = slightly({"group_norm": 1.15}, step=0.23)
     (one,) = found["attribution"]
     assert one["cell"][0] == sweeps.FORWARD
     assert "group\\_norm 17.0 ms → 19." in versions_text.markdown(found)
