@@ -79,6 +79,23 @@ def clip_factor(
     return clip_norm / ops.maximum(norm, clip_norm), norm
 
 
+ADAM = ops.Adam()
+"""Here, because what `HyperMap` maps may have nothing from around it but globals (MindSpore 2.7.0 to 2.10.0)."""
+
+
+def adam_and_average(
+    rate: Any, power_1: Any, power_2: Any, beta_1: Any, beta_2: Any, epsilon: Any, decay: Any, factor: Any,
+    weight: Any, moment_1: Any, moment_2: Any, average: Any, gradient: Any,
+) -> Any:  # fmt: skip
+    """Move one `weight` by Adam with the `gradient` times `factor`, and then its `average`; returns the average.
+
+    All of the first line are scalars; those of the second are of one shape, and written in place but for the gradient.
+    """
+    done = ADAM(weight, moment_1, moment_2, power_1, power_2, rate, beta_1, beta_2, epsilon, gradient * factor)
+    moved = ops.depend(weight, done)  # the graph may otherwise read the weight before Adam writes it
+    return ops.assign(average, moving_average(average, moved, decay))
+
+
 class TrainStep:
     """The weights of a `network` in training, their average and moments, and the step that moves all of them.
 
@@ -132,22 +149,17 @@ class TrainStep:
     def _make_update(self, model: DDPM, clip_norm: float, sum_of_squares: Callable[[Any], Any]) -> Callable[..., Any]:
         weights, average, moment_1, moment_2 = self._weights, self._average, self._moment_1, self._moment_2
         loss_and_gradient = mindspore.value_and_grad(model.loss, None, weights)
-        adam = ops.Adam()
         beta_1, beta_2, epsilon, longest = (
             Tensor(value, mindspore.float32) for value in (BETA_1, BETA_2, ADAM_EPSILON, clip_norm)
         )
+        for_each = ops.HyperMap()
 
         def update(x_0: Any, t: Any, eps: Any, rate: Any, power_1: Any, power_2: Any, decay: Any) -> Any:
             loss, gradients = loss_and_gradient(x_0, t, eps)
             factor, norm = clip_factor(gradients, longest, sum_of_squares)
-            written: tuple[Any, ...] = ()
-            for i in range(len(weights)):
-                done = adam(
-                    weights[i], moment_1[i], moment_2[i], power_1, power_2, rate, beta_1, beta_2, epsilon,
-                    gradients[i] * factor,
-                )  # fmt: skip
-                moved = ops.depend(weights[i], done)  # the graph may otherwise read the weight before Adam writes it
-                written = (*written, ops.assign(average[i], moving_average(average[i], moved, decay)))
+            move = ops.partial(adam_and_average, rate, power_1, power_2, beta_1, beta_2, epsilon, decay, factor)
+            # Not a loop that adds to a tuple: for the paper's 328 parameters that takes 10 s longer to compile.
+            written = for_each(move, weights, moment_1, moment_2, average, gradients)
             # One tensor, which is there when the last write is done: what fetches it has waited for the whole step.
             return ops.stack((ops.depend(loss, written), norm))
 
