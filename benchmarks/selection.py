@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import operators, peers
 from benchmarks.cases import CASES, Case, network_cases, select
 from benchmarks.layer_times import wanted
+
+Change = Callable[[tuple[Case, ...]], tuple[Case, ...]]
+"""What an option makes of the cases."""
 
 
 def choose(
@@ -17,28 +21,35 @@ def choose(
 
     Without a pattern all but single operators; the word "peers" in it leaves those that peers have. `batches` replace
     the batch sizes that the cases usually have, `dtypes` what their networks compute in, usually float32: training and
-    single operators have no other. With `layers` the operators that the chosen forward passes consist of come along.
+    single operators have no other. A pattern may name either, the usual case or what it becomes. With `layers` the
+    operators that the chosen forward passes consist of come along.
     """
-    if pattern is not None and peers.asked(pattern):
-        chosen = peers.choose(pattern)
-    else:
-        chosen = select(pattern) if pattern is None else select(pattern, (*CASES, *operators.OPERATORS))
+    known: tuple[Case, ...] = CASES if pattern is None else (*CASES, *operators.OPERATORS)
+    chosen = _matching(pattern, known)
+    changes: list[Change] = []
     if batches:
-        chosen = _once(_at(case, batch) for batch in batches for case in chosen)
+        changes.append(lambda cases: _once(_at(case, batch) for batch in batches for case in cases))
     if dtypes:
-        chosen = _once(one for dtype in dtypes for case in chosen for one in _in(case, dtype))
+        changes.append(lambda cases: _once(one for dtype in dtypes for case in cases for one in _in(case, dtype)))
+    for change in changes:
+        known = change(known)
+        chosen = _once((*change(chosen), *_matching(pattern, known)))
     return _once((*chosen, *wanted(chosen))) if layers else chosen
 
 
-def unmatched(pattern: str | None, dtypes: Sequence[str] = ()) -> str | None:
+def unmatched(pattern: str | None, *, batches: Sequence[int] = (), dtypes: Sequence[str] = ()) -> str | None:
     """The first word of a pattern that no case matches, whatever the others do; None if there is none."""
     words = (pattern or "").split()
     among = [peers.WORD] if peers.asked(pattern) else []
 
     def found(word: str) -> bool:
-        return bool(choose(" ".join((*among, word)), dtypes=dtypes))
+        return bool(choose(" ".join((*among, word)), batches=batches, dtypes=dtypes))
 
     return next((word for word in words if word not in among and not found(word)), None)
+
+
+def _matching(pattern: str | None, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    return peers.choose(pattern, cases) if pattern is not None and peers.asked(pattern) else select(pattern, cases)
 
 
 def _once(cases: Iterable[Case]) -> tuple[Case, ...]:
@@ -47,9 +58,13 @@ def _once(cases: Iterable[Case]) -> tuple[Case, ...]:
 
 def _at(case: Case, batch: int) -> Case:
     """The `case` with another batch size."""
-    preset = case.params["preset"]
-    name = re.sub(r",b\d+", f",b{batch}", case.id, count=1)
-    return next(one for one in (*network_cases(preset, batch), *operators.cases(preset, batch)) if one.id == name)
+    return _by_id(case.params["preset"], batch)[re.sub(r",b\d+", f",b{batch}", case.id, count=1)]
+
+
+@functools.cache
+def _by_id(preset: str, batch: int) -> dict[str, Case]:
+    """All cases of a network at one batch size."""
+    return {case.id: case for case in (*network_cases(preset, batch), *operators.cases(preset, batch))}
 
 
 def _in(case: Case, dtype: str) -> tuple[Case, ...]:

@@ -105,7 +105,7 @@ def bench(
     if unfit:
         return complain(unfit, 3)
     chosen = selection.choose(only, batches=batches, dtypes=dtypes, layers=layers)
-    strange = selection.unmatched(only, dtypes)
+    strange = selection.unmatched(only, batches=batches, dtypes=dtypes)
     if strange or not chosen:
         which = f" in {' or '.join(dtypes)}: training and single operators are float32" if dtypes else ""
         return complain(f"no case matches {strange or only!r}{which}; see `ddpm-bench bench --list`", 3)

@@ -81,12 +81,12 @@ def versions(
     from benchmarks.looks import LOOKS
     from benchmarks.measurement import BenchmarkError, write_record
 
-    folder = output_folder(out)
-    output_files(junit)
     picks = picked(only, modes_of(mode), layers=layers)
     strange = selection.unmatched(only)
     if strange or not picks:
         return complain(f"no case matches {strange or only!r}; see `ddpm-bench bench --list`", 3)
+    folder = output_folder(out)
+    output_files(junit)
     question = sweeping.Question(
         picks, effect, LOOKS[-1] if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
         known_remedies() if remedies else {},

@@ -32,6 +32,16 @@ def test_batch_sizes_replace_those_of_the_chosen_cases() -> None:
     assert ids("unet_forward[cifar10,*]", batches=(8,)) == ["unet_forward[cifar10,b8]"]  # two batch sizes become one
 
 
+def test_pattern_may_name_what_other_options_make_of_a_case() -> None:
+    assert ids("training_step[cifar10,b16]", batches=(16,)) == ["training_step[cifar10,b16]"]
+    assert ids("unet_forward[digits,b16]", batches=(16, 32)) == ["unet_forward[digits,b16]"]
+    assert ids("peers unet_forward[cifar10,b16]", batches=(16,)) == ["unet_forward[cifar10,b16]"]
+    half = "unet_forward[digits,b8,float16]"
+    assert ids(half, batches=(8,), dtypes=("float16",)) == [half]
+    assert unmatched(half, batches=(8,), dtypes=("float16",)) is None
+    assert unmatched(half, batches=(8,)) == unmatched(half, dtypes=("float16",)) == half
+
+
 def test_word_that_no_case_matches_is_named_beside_words_that_some_do() -> None:
     """A batch size that is no usual one is asked for by another option: its case would be left out in silence."""
     assert unmatched("unet_forward[digits,b64] silu*") is None

@@ -60,10 +60,14 @@ def test_nothing_is_installed_for_an_interpreter_that_is_not_there(
     assert "0 of 3 builds can be used" in capsys.readouterr().err
 
 
-def test_no_matching_case_is_nothing_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_matching_case_is_nothing_to_compare(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for pattern, named in (("unet_forward nothing*", "'nothing*'"), (" ", "' '")):
         assert run_command(["versions", "2.7.0", "2.8.0", "--only", pattern]) == 3
         assert f"no case matches {named}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
