@@ -76,7 +76,7 @@ def versions(
     measured is stored row by row: the same command goes on with it, whatever ended it, and measures nothing twice. Exit
     code 1 if the newest is slower than the one before it or its numbers changed beyond rounding, 3 if undecided.
     """
-    from benchmarks import announce, announce_versions, report, selection, versions_page, versions_text
+    from benchmarks import announce, announce_versions, builds, report, selection, versions_page, versions_text
     from benchmarks import versions as sweeping
     from benchmarks.looks import LOOKS
     from benchmarks.measurement import BenchmarkError, write_record
@@ -85,7 +85,9 @@ def versions(
     strange = selection.unmatched(only)
     if strange or not picks:
         return complain(f"no case matches {strange or only!r}; see `ddpm-bench bench --list`", 3)
-    folder = output_folder(out)
+    with sentences_of(BenchmarkError):
+        brought = own(named, beside=len(builds.in_order(releases)))
+    folder = output_folder(out)  # not before: a command that is wrong leaves nothing behind
     output_files(junit)
     question = sweeping.Question(
         picks, effect, LOOKS[-1] if until_decided else pairs, budget, verify, kernel_record.changes if ledger else None,
@@ -93,9 +95,9 @@ def versions(
     )  # fmt: skip
     keeping = sweeping.Keeping(history or folder / "store", again, say, interruption.check)
     with sentences_of(BenchmarkError):
-        builds = prepared(releases, named)
+        compared = [*installed(releases), *brought]
         with progressing("comparing builds") as on_progress:
-            found = sweeping.sweep(builds, question, reference=REFERENCE, keeping=keeping, on_progress=on_progress)
+            found = sweeping.sweep(compared, question, reference=REFERENCE, keeping=keeping, on_progress=on_progress)
         record = {**found, "command": reproducing(releases, named, question, only, mode, layers=layers)}
         write_record(folder / "versions.json", record)
         report.write(folder / "versions.html", versions_page.html(record))
@@ -130,13 +132,11 @@ def known_remedies() -> dict[str, dict[str, str]]:
     return {f"{remedy.VARIABLE}={remedy.VALUE}": {remedy.VARIABLE: remedy.VALUE}}
 
 
-def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
-    """The builds, the oldest release first and the user's own last. Raises `BenchmarkError` for what is none.
+def own(named: tuple[str, ...], *, beside: int) -> list[Build]:
+    """The user's own builds, of LABEL=PATH each, looked at `beside` so many releases that nothing is installed for yet.
 
-    The user's own are looked at first: where they leave nothing to compare, no release is installed for it.
+    Raises `BenchmarkError` for a text that is none, and where there are not two builds to compare.
     """
-    import platformdirs
-
     from benchmarks import builds, errand
     from benchmarks.measurement import BenchmarkError
 
@@ -146,16 +146,23 @@ def prepared(releases: tuple[str, ...], named: tuple[str, ...]) -> list[Build]:
         raise BenchmarkError(
             f"--python {wrong}: give a name and an interpreter, such as nightly=/opt/nightly/bin/python"
         )
-    ordered = builds.in_order(releases)
-    if len(ordered) + len(named) < 2:
+    if beside + len(named) < 2:
         raise BenchmarkError("name at least two builds: releases such as 2.7.0 2.10.0, or --python LABEL=PATH")
     brought = errand.together(partial(builds.named, label, Path(path)) for label, _, path in pairs)
     unusable = [f"{build.label} ({build.reason})" for build in brought if build.reason is not None]
-    if len(ordered) + len(brought) - len(unusable) < 2:
+    if beside + len(brought) - len(unusable) < 2:
         raise BenchmarkError(f"a comparison needs two builds, and {', '.join(unusable)} cannot be used")
+    return brought
+
+
+def installed(releases: tuple[str, ...]) -> list[Build]:
+    """The builds of the `releases`, the oldest first, each made once and kept in the user's cache."""
+    import platformdirs
+
+    from benchmarks import builds, errand
+
     folder = platformdirs.user_cache_path("ddpm-bench") / "builds"
-    made = errand.together(partial(builds.made, release, folder, tell=say) for release in ordered)
-    return [*made, *brought]
+    return errand.together(partial(builds.made, release, folder, tell=say) for release in builds.in_order(releases))
 
 
 def reproducing(

@@ -203,7 +203,12 @@ def test_resume_of_what_is_not_stored_is_one_sentence(
         (["--self-test", "--against", "."], 3, "compares this code with itself and is not stored: leave out --against"),
         (["--self-test", "--history", "s"], 3, "compares this code with itself and is not stored: leave out --history"),
         (["--only", "unet_fourward*"], 3, "no case matches 'unet_fourward*'"),
-        (["--only", "unet_forward training_step[cifar10,b16]"], 3, "no case matches 'training_step[cifar10,b16]'; see"),
+        (
+            ["--only", "unet_forward training_step[cifar10,b16]"],
+            3,
+            "no case matches 'training_step[cifar10,b16]'; give --batch 16, or see",
+        ),
+        (["--only", "unet_fourward[cifar10,b16]"], 3, "no case matches 'unet_fourward[cifar10,b16]'; see"),
         (["--only", ""], 3, "no case matches ''"),
         (["--only", "unet_forward silu*", "--dtype", "float16"], 3, "no case matches 'silu*' in float16"),
         (["--dtype", "int8"], 2, "int8"),

@@ -70,6 +70,13 @@ def test_no_matching_case_is_nothing_to_compare(
     assert not list(tmp_path.iterdir())
 
 
+def test_wrong_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wrong in (["2.8.0"], ["2.8.0", "--python", "twin"], ["2.8.0", "--python", "twin=nowhere/python"], ["2.8", "x"]):
+        assert run_command(["versions", *wrong]) == 2
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the sweep was asked, which then finds what `sweeps.eventful` makes up: a build that is slower."""
