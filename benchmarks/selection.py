@@ -48,10 +48,10 @@ def unmatched(pattern: str | None, *, batches: Sequence[int] = (), dtypes: Seque
     return next((word for word in words if word not in among and not found(word)), None)
 
 
-def batch_of(word: str | None) -> int | None:
-    """The batch size for which there is a case that the `word` names, by a name such as "unet_forward[digits,b16]"."""
+def batch_of(word: str | None, dtypes: Sequence[str] = ()) -> int | None:
+    """The batch size that makes the case which the `word` names, such as "unet_forward[digits,b16]"; None for none."""
     size = re.search(r",b([1-9]\d*)[],]", word or "")
-    return int(size[1]) if size and choose(word, batches=(int(size[1]),)) else None
+    return int(size[1]) if size and choose(word, batches=(int(size[1]),), dtypes=dtypes) else None
 
 
 def _matching(pattern: str | None, cases: tuple[Case, ...]) -> tuple[Case, ...]:

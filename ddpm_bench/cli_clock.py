@@ -108,7 +108,7 @@ def bench(
     strange = selection.unmatched(only, batches=batches, dtypes=dtypes)
     if strange or not chosen:
         which = f" in {' or '.join(dtypes)}: training and single operators are float32" if dtypes else ""
-        batch = selection.batch_of(strange)
+        batch = selection.batch_of(strange, dtypes)
         advice = f"give --batch {batch}, or see" if batch else "see"
         return complain(f"no case matches {strange or only!r}{which}; {advice} `ddpm-bench bench --list`", 3)
     if list_only:

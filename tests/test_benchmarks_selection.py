@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.cases import CASES
 from benchmarks.operators import NETS, OPERATORS, parts
-from benchmarks.selection import choose, unmatched
+from benchmarks.selection import batch_of, choose, unmatched
 
 
 def ids(*args: str, **options: object) -> list[str]:
@@ -40,6 +40,8 @@ def test_pattern_may_name_what_other_options_make_of_a_case() -> None:
     assert ids(half, batches=(8,), dtypes=("float16",)) == [half]
     assert unmatched(half, batches=(8,), dtypes=("float16",)) is None
     assert unmatched(half, batches=(8,)) == unmatched(half, dtypes=("float16",)) == half
+    assert batch_of(half, ("float16",)) == 8
+    assert batch_of(half) is batch_of("nothing[digits,b8]") is batch_of("unet_forward") is batch_of(None) is None
 
 
 def test_word_that_no_case_matches_is_named_beside_words_that_some_do() -> None:
